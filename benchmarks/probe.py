@@ -1,0 +1,115 @@
+"""Reads from the server what a stretch of work cost it: CPU time, commands, memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+_SCRIPT_CALLS = frozenset({"evalsha", "eval"})
+_WAITS = frozenset({"blpop"})
+_OURS = frozenset({"info", "ping"})
+_WIPED_AT_ONCE = 1_000
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a stretch of work took, once it is over.
+
+    Attributes:
+        wall: Seconds that passed.
+        client_cpu: Seconds of CPU that this process spent.
+        server_cpu: Seconds of CPU that the server spent.
+        calls: Commands that the server ran, by name, those inside of scripts included.
+    """
+
+    wall: float = 0.0
+    client_cpu: float = 0.0
+    server_cpu: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def script_calls(self) -> int:
+        """How many calls of scripts there were."""
+        return sum(self.calls[name] for name in _SCRIPT_CALLS)
+
+    @property
+    def waits(self) -> int:
+        """How many calls waited on the server."""
+        return sum(self.calls[name] for name in _WAITS)
+
+    @property
+    def inner_commands(self) -> int:
+        """How many other commands there were: as good as all of them were run by scripts."""
+        return self.calls.total() - self.script_calls - self.waits
+
+
+class Probe:
+    """Looks at one server, through a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url)
+
+    @contextmanager
+    def cost(self) -> Iterator[Cost]:
+        """Yield a `Cost` that is filled in when the block ends."""
+        cost = Cost()
+        calls, server = self._calls(), self._cpu()
+        client, started = time.process_time(), time.perf_counter()
+        yield cost
+        cost.wall = time.perf_counter() - started
+        cost.client_cpu = time.process_time() - client
+        cost.server_cpu = self._cpu() - server
+        cost.calls = self._calls() - calls
+
+    def memory(self) -> int:
+        """Return how many bytes the server uses."""
+        used: int = self._info("memory")["used_memory"]
+        return used
+
+    def facts(self) -> dict[str, str]:
+        """Return what kind of server this is."""
+        info = self._info("server") | self._info("persistence")
+        kind = info.get("server_name", "redis")
+        return {
+            "kind": kind,
+            "version": str(info.get(f"{kind}_version", info["redis_version"])),
+            "append-only file": "on" if info["aof_enabled"] else "off",
+        }
+
+    def empty(self) -> None:
+        """Remove everything from the server, and return when its memory is free again."""
+        self._client.execute_command("FLUSHALL", "SYNC")
+
+    def wipe(self, prefix: str) -> None:
+        """Remove every key that starts with *prefix*."""
+        batch: list[bytes] = []
+        for key in self._client.scan_iter(match=prefix + "*", count=_WIPED_AT_ONCE):
+            batch.append(key)
+            if len(batch) == _WIPED_AT_ONCE:
+                self._client.delete(*batch)
+                batch.clear()
+        if batch:
+            self._client.delete(*batch)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _cpu(self) -> float:
+        info = self._info("cpu")
+        total: float = info["used_cpu_sys"] + info["used_cpu_user"]
+        return total
+
+    def _calls(self) -> Counter[str]:
+        stats = self._info("commandstats")
+        calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+        return Counter({name: count for name, count in calls.items() if name not in _OURS})
+
+    def _info(self, section: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.info(section)
+        return found

@@ -1,0 +1,45 @@
+"""Says once that the server went away, and once that it is back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import timedelta
+from random import Random
+
+from scheduler.backoff import Exponential
+
+logger = logging.getLogger("scheduler.connection")
+
+_RECONNECT = Exponential(base=timedelta(milliseconds=100), cap=timedelta(seconds=2))
+
+
+class Outage:
+    """One for a whole scheduler: many of its parts, in two threads, notice the same outage."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def noticed(self, error: Exception) -> None:
+        """Log that the server cannot be reached, unless that was said already."""
+        with self._lock:
+            if self._since is not None:
+                return
+            self._since = time.monotonic()
+        logger.warning("the server is away; running handlers go on, their results are kept: %s", error)
+
+    def over(self) -> None:
+        """Log that the server is back, if it was away."""
+        if self._since is None:
+            return
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            logger.info("the server is back after %.1f s", time.monotonic() - since)
+
+
+def retry_delay(failures: int, random: Random) -> float:
+    """Return how long to wait before the next try, in seconds, after so many failures in a row."""
+    return _RECONNECT.delay(failures, random).total_seconds()

@@ -1,0 +1,137 @@
+"""Several worker processes under one supervisor: started, kept alive, and stopped together.
+
+The supervisor runs no tasks. It holds one end of a pipe whose other end each worker has: when the
+supervisor dies, however that happens, its workers notice and stop as after a SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from random import Random
+
+from scheduler.backoff import Exponential
+from scheduler.options import check_count
+from scheduler.signals import SUPERVISOR_VARIABLE, name_pipe, stop_signals
+
+logger = logging.getLogger("scheduler.processes")
+
+MOST_PROCESSES = 256
+
+USAGE_ERROR = 2
+"""Exit status of a command line that was wrong: starting it again cannot help."""
+
+_HEALTHY_AFTER = 60.0
+"""A worker that lived for so many seconds is started again at once when it dies."""
+
+_RESTART = Exponential(base=timedelta(seconds=1), cap=timedelta(seconds=30))
+
+
+class Supervisor:
+    """Keeps a number of worker processes running until it is told to stop.
+
+    A worker that ends well has nothing more to do and is not started again. One that dies is, after
+    a pause that grows with every early death, up to 30 s.
+
+    Args:
+        arguments: What each worker is started with, after `python -m taskqueue worker`; or the whole
+            command, if *command* is given.
+        processes: How many workers, 1 to 256.
+        command: What comes before the arguments.
+
+    Raises:
+        InvalidSetting: If the number is out of its range.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        processes: int,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "taskqueue", "worker"),
+    ) -> None:
+        self._command = [*command, *arguments]
+        self._processes = check_count("processes", processes, MOST_PROCESSES)
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._random = Random()  # noqa: S311  jitter
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        """Run the workers until they have ended, by themselves or after SIGTERM or SIGINT.
+
+        The first signal is passed on as SIGTERM, once to each worker. The second kills them.
+
+        Returns:
+            0 if all of them ended well, else the exit status of the first that did not.
+        """
+        with stop_signals(self.stop, at_once=self._kill_all), _pipe() as theirs:
+            async with asyncio.TaskGroup() as group:
+                kept = [
+                    group.create_task(self._keep(number, theirs)) for number in range(1, self._processes + 1)
+                ]
+        return next((code for code in (task.result() for task in kept) if code), 0)
+
+    def stop(self) -> None:
+        """Ask every worker to finish what it runs and to end; none is started any more."""
+        self._stopping.set()
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+
+    async def _keep(self, number: int, theirs: int) -> int:
+        """Run one worker again and again until it ends for good; return how it ended."""
+        loop, deaths = asyncio.get_running_loop(), 0
+        while True:
+            started = loop.time()
+            code = await self._run_one(number, theirs)
+            if code == 0 or self._stopping.is_set():
+                return code
+            if code == USAGE_ERROR:
+                self.stop()
+                return code
+            deaths = 1 if loop.time() - started > _HEALTHY_AFTER else deaths + 1
+            pause = _RESTART.delay(deaths, self._random).total_seconds()
+            logger.warning("worker %d ended with status %d; starting it again in %.1f s", number, code, pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return code
+
+    async def _run_one(self, number: int, theirs: int) -> int:
+        # In a session of its own a worker gets no Ctrl-C from the terminal: it would count as the
+        # first signal, and ours as the second.
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=(theirs,),
+            start_new_session=True,
+            env=os.environ | {SUPERVISOR_VARIABLE: name_pipe(theirs)},
+        )
+        self._children[number] = child
+        if self._stopping.is_set():
+            self.stop()
+        logger.info("worker %d is process %d", number, child.pid)
+        code = await child.wait()
+        del self._children[number]
+        return code if code >= 0 else 128 - code
+
+    def _kill_all(self) -> None:
+        for child in list(self._children.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[int]:
+    """Yield the reading end of a pipe that nobody writes to: it ends when this process does."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)

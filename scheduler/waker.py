@@ -1,0 +1,116 @@
+"""Waits, while the scheduler is idle, until the server says that there may be something to claim.
+
+A wait is one blocking call on the server. It is never cut short in normal work: its answer might be
+on the way, and with it a marker that another worker would need. So when more types become idle
+while a wait is pending, they get a wait of their own, timed to end together with the first, and
+from then on one covers all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from random import Random
+
+from scheduler.bell import Bell
+from scheduler.outage import Outage, retry_delay
+from taskqueue.errors import ServerUnavailable
+from taskqueue.store import Store
+
+SHORTEST, LONGEST = 1.5, 3.0
+"""How long a wait lasts, in seconds, if nothing comes: drawn evenly, so that workers spread out.
+
+When it is over the scheduler claims anyway. This is the backstop for a marker that was lost.
+"""
+
+_TOGETHER = 0.05
+"""A wait that ends within this many seconds is waited for, so that the next one covers all types."""
+
+
+class Waker:
+    """Keeps at most one wait pending for each idle type.
+
+    Args:
+        store: Where to wait.
+        bell: Rung whenever a wait is over: something to claim may be there.
+        outage: Told about an unreachable server.
+        random: Source of chance for the jitter.
+        longest: How long a wait lasts at the most, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bell: Bell,
+        outage: Outage,
+        random: Random,
+        *,
+        longest: float = LONGEST,
+    ) -> None:
+        self._store = store
+        self._bell = bell
+        self._outage = outage
+        self._random = random
+        self._longest = longest
+        self._fired: set[str] = set()
+        self._waiting: dict[str, float] = {}
+        self._waits: set[asyncio.Task[None]] = set()
+        self._failures = 0
+
+    def arm(self, types: Collection[str]) -> None:
+        """See to it that something new of these types is noticed.
+
+        Call this when the last firing was handled by a claim, never before.
+
+        Args:
+            types: The types that have free slots and nothing to run.
+        """
+        idle = [type_ for type_ in types if type_ not in self._waiting]
+        if not idle:
+            return
+        now = time.monotonic()
+        timeout = self._longest * self._random.uniform(SHORTEST / LONGEST, 1.0)
+        if self._waiting:
+            if min(self._waiting.values()) - now < _TOGETHER:
+                return
+            timeout = max(self._waiting.values()) - now
+        for type_ in idle:
+            self._waiting[type_] = now + timeout
+        wait = asyncio.get_running_loop().create_task(self._wait(idle, timeout))
+        self._waits.add(wait)
+        wait.add_done_callback(self._ended)
+
+    def take(self) -> set[str]:
+        """Return the types that were woken since the last time; a claim must name all of them."""
+        fired, self._fired = self._fired, set()
+        return fired
+
+    async def close(self) -> set[str]:
+        """End every wait, and return the types whose markers may have been taken by that."""
+        waits = list(self._waits)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return self.take() | set(self._waiting)
+
+    async def _wait(self, types: list[str], timeout: float) -> None:
+        try:
+            woken = await self._store.wait_wake(types, timeout)
+        except ServerUnavailable as error:
+            self._outage.noticed(error)
+            self._failures += 1
+            await asyncio.sleep(retry_delay(self._failures, self._random))
+            woken = True  # a marker may have been taken with the answer that was lost
+        else:
+            self._failures = 0
+        if woken:
+            self._fired.update(types)
+        for type_ in types:
+            del self._waiting[type_]
+        self._bell.ring()
+
+    def _ended(self, wait: asyncio.Task[None]) -> None:
+        self._waits.discard(wait)
+        if not wait.cancelled() and (error := wait.exception()) is not None:
+            self._bell.crash(error)

@@ -1,0 +1,36 @@
+"""Runs a command's coroutine and opens the queue that its options name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from taskqueue.queue import TaskQueue
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run *main* on uvloop, or on asyncio where the platform has no uvloop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def open_queue(url: str | None, name: str | None) -> AbstractAsyncContextManager[TaskQueue]:
+    """Return the queue called *name* at *url*, to be used in `async with`; None takes the settings'.
+
+    Raises:
+        InvalidSetting: If an option or an environment variable breaks its rule.
+    """
+    # These imports take longer than `--help` may take, so they wait until here.
+    from taskqueue.queue import TaskQueue
+    from taskqueue.settings import Settings
+
+    settings = Settings.load(url=url, name=name)
+    return TaskQueue.connect(settings.url, name=settings.name, max_payload=int(settings.max_payload))

@@ -1,0 +1,95 @@
+"""`taskqueue worker`: runs a scheduler of yours, in this process or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskqueue.cli import options
+from taskqueue.cli.loading import load_scheduler
+from taskqueue.cli.logs import configure_logging
+from taskqueue.cli.output import say, write_json
+from taskqueue.cli.runtime import run
+
+if TYPE_CHECKING:
+    from scheduler import Scheduler
+    from taskqueue.settings import Settings
+
+
+def worker(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:ATTR", help="Where the Scheduler is.", show_default=False)
+    ],
+    *,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="Run so many worker processes.")
+    ] = 1,
+    burst: Annotated[
+        bool, typer.Option("--burst", help="End when nothing is queued any more, delayed tasks included.")
+    ] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            metavar="N",
+            help="Tasks at once in each process; else the scheduler's.",
+            show_default=False,
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default=False
+        ),
+    ] = None,
+    url: options.Url = None,
+    queue: options.QueueName = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run tasks through the handlers of a scheduler until a signal comes.
+
+    SIGTERM or Ctrl-C: nothing more is claimed, running tasks may finish within the grace period,
+    the rest goes back to the queue, exit code 0. A second one ends the process at once.
+    --url, --queue and --concurrency beat what the scheduler was made with. A task that fails is the
+    queue's business, not the worker's: it does not change the exit code.
+    """
+    from taskqueue.settings import Settings
+
+    settings = Settings.load(url=url, name=queue, concurrency=concurrency, log_level=log_level)
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    scheduler = load_scheduler(target)
+    if processes > 1:
+        overrides = {"--url": url, "--queue": queue, "--concurrency": concurrency, "--log-level": log_level}
+        raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
+    changes = {"url": url, "name": _name(scheduler, queue, settings), "concurrency": concurrency}
+    scheduler.configure(**{option: value for option, value in changes.items() if value is not None})
+    summary = run(scheduler.run(burst=burst))
+    if as_json:
+        write_json(asdict(summary))
+    else:
+        counts = [f"{count:,} {name}" for name, count in asdict(summary).items() if count]
+        say(f"worker ended: {', '.join(counts) or 'no task was claimed'}")
+
+
+def _name(scheduler: Scheduler, flag: str | None, settings: Settings) -> str | None:
+    """Return the queue's name if it is to be changed.
+
+    A flag always counts. The environment counts, as it does for every other command, unless the
+    scheduler's own code names a queue.
+    """
+    from taskqueue.settings import DEFAULT_NAME
+
+    return settings.name if flag is not None or scheduler.name == DEFAULT_NAME else None
+
+
+def _supervise(target: str, processes: int, overrides: Mapping[str, object], *, burst: bool) -> int:
+    """Run the same worker in several processes; return the first exit code that is not 0, or 0."""
+    from scheduler.processes import Supervisor
+
+    arguments = [target, *(["--burst"] if burst else [])]
+    for option, value in overrides.items():
+        arguments += [] if value is None else [option, str(value)]
+    return run(Supervisor(arguments, processes).run())

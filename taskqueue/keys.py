@@ -1,0 +1,109 @@
+"""The only file that spells a key.
+
+Every key of a queue carries the hash tag `{name}`, so that all of them live in one slot of a
+cluster and one script may touch them. docs/keys.md says what each of them holds. Lua receives
+the prefix and adds the words that the caller cannot know in advance (see lua/_keys.lua, which a
+test holds against this file).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ROOT = "tq"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of the queue called *name*."""
+
+    name: str
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"{ROOT}:{{{self.name}}}:")
+
+    @property
+    def meta(self) -> str:
+        return f"{self.prefix}meta"
+
+    @property
+    def seq(self) -> str:
+        return f"{self.prefix}seq"
+
+    @property
+    def types(self) -> str:
+        return f"{self.prefix}types"
+
+    @property
+    def tenants(self) -> str:
+        return f"{self.prefix}tenants"
+
+    @property
+    def due(self) -> str:
+        return f"{self.prefix}due"
+
+    @property
+    def leased(self) -> str:
+        return f"{self.prefix}leased"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}dead"
+
+    @property
+    def virtual(self) -> str:
+        return f"{self.prefix}virtual"
+
+    @property
+    def limited(self) -> str:
+        return f"{self.prefix}limited"
+
+    @property
+    def workers(self) -> str:
+        return f"{self.prefix}workers"
+
+    def task(self, task_id: str) -> str:
+        return f"{self.prefix}task:{task_id}"
+
+    def run(self, task_id: str) -> str:
+        return f"{self.prefix}run:{task_id}"
+
+    def waiters(self, task_id: str) -> str:
+        return f"{self.prefix}waiters:{task_id}"
+
+    def ready(self, type_: str, group: str) -> str:
+        return f"{self.prefix}ready:{type_}:{group}"
+
+    def lanes(self, type_: str) -> str:
+        return f"{self.prefix}lanes:{type_}"
+
+    def wake(self, type_: str) -> str:
+        return f"{self.prefix}wake:{type_}"
+
+    def delayed(self, tenant: str) -> str:
+        return f"{self.prefix}delayed:{tenant}"
+
+    def finished(self, tenant: str) -> str:
+        return f"{self.prefix}finished:{tenant}"
+
+    def limit_type(self, type_: str) -> str:
+        return f"{self.prefix}limit:type:{type_}"
+
+    def limit_tenant(self, tenant: str) -> str:
+        return f"{self.prefix}limit:tenant:{tenant}"
+
+    def count_type(self, type_: str) -> str:
+        return f"{self.prefix}count:type:{type_}"
+
+    def count_tenant(self, tenant: str) -> str:
+        return f"{self.prefix}count:tenant:{tenant}"
+
+    def idem(self, tenant: str, digest: str) -> str:
+        return f"{self.prefix}idem:{tenant}:{digest}"
+
+    def claims(self, worker: str) -> str:
+        return f"{self.prefix}claims:{worker}"
+
+    def inbox(self, owner: str) -> str:
+        return f"{self.prefix}inbox:{owner}"

@@ -1,0 +1,55 @@
+-- Who holds a lease: every verb of a worker names task and token, and nothing changes unless both
+-- are those of the running claim. The outcome of a token stays until the next claim, so that a
+-- report whose reply was lost can be made again.
+
+-- Returns the claim, or nil and the outcome that this token has had already.
+local function read_claim(id, token)
+  local run = call("HMGET", keys.run(id), "state", "token", "outcome", "cancel")
+  if not run[2] or run[2] ~= token then
+    return nil, "stale"
+  end
+  if run[1] ~= "PROCESSING" then
+    return nil, (run[3] and run[3] ~= "reaped") and run[3] or "stale"
+  end
+  local header = read_header(id)
+  if not header then
+    return nil, "stale"
+  end
+  return { id = id, header = header, is_cancelled = run[4] == "1" }
+end
+
+-- Plan half of the end of a lease, whatever the outcome.
+local function plan_return(claim)
+  probe("zset", keys.leased)
+  plan_place(claim.header.lane, true)
+end
+
+-- Apply halves.
+local released = {}
+
+-- Back into the queue, to its old place; `due` nil: at once.
+local function requeue(claim, outcome, due)
+  local header = claim.header
+  released[#released + 1] = claim.id
+  count_processing(header.lane, -1)
+  count_queued(header.lane, header.priority, 1)
+  call("HSET", keys.run(claim.id), "state", "QUEUED", "outcome", outcome)
+  place(claim.id, header.lane, header.priority, header.sequence, due)
+end
+
+local function finish(claim, state, outcome, field, value)
+  released[#released + 1] = claim.id
+  count_processing(claim.header.lane, -1)
+  call("HSET", keys.run(claim.id), "state", state, "outcome", outcome, "finished_at", now, field, value)
+  end_task(claim.id, claim.header, state == "FAILED")
+end
+
+-- Writes everything gathered above. One order for all scripts: leases, counters, places, lanes.
+local function write_returns()
+  send("ZREM", keys.leased, released)
+  released = {}
+  write_tallies()
+  write_places()
+  write_ends()
+  refresh_lanes()
+end

@@ -1,0 +1,7 @@
+-- Strict: the highest score of all lanes runs next.
+local policy = {
+  virtual = false,
+  rank = function(head, priority, virtual)
+    return head
+  end,
+}

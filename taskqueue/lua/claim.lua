@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+--[[
+claim: lend the best tasks of some types to one worker, in exact order. What is due is promoted first.
+
+KEYS
+  meta     hash    settings of the queue
+  claims   string  the worker's last claim, for a repeat of the same request
+ARGV
+  prefix   str   of the queue's keys
+  now      int   "" reads the server's clock
+  worker   str   who asks
+  request  str   new for each claim; the same again returns the same tasks again
+  lease    int   ms until a reap may take the tasks away, unless extended
+  limit    int   how many tasks at the most, at most 1,000
+  types... str   each type, followed by how many of it at the most
+RETURNS
+  {"claimed", now, next, more, then per task six}
+      next  epoch ms of the earliest delayed task of the queue, or ""
+      more  1 if tasks of these types could still run
+      id, token, attempt, deliveries, crashes, record     in the order in which they start
+  {"no_queue"}
+MOVES
+  QUEUED (delayed, due) -> QUEUED (ready); QUEUED (ready) -> PROCESSING
+COST
+  O(types + log lanes) and O(log n) a task
+]]
+-- include: base keys meta policy lanes counts record places promoting heap claiming
+return claim_tasks(3, KEYS[2])

@@ -1,0 +1,64 @@
+#!lua flags=allow-oom
+--[[
+complete: end tasks as COMPLETED and, in the same call, claim for the slots that this frees.
+
+KEYS
+  meta     hash    settings of the queue
+  claims   string  the worker's last claim; read only when a claim is asked for
+ARGV
+  prefix   str   of the queue's keys
+  now      int   "" reads the server's clock
+  count    int   how many tasks follow
+  rest...  str   each task as id, token, result (msgpack); then, optionally, a claim as in
+                 claim.lua: worker, request, lease, limit, types with their slots
+RETURNS
+  {words, claim}     words: one per task: "completed" (also for a repeat), "stale", or the outcome
+                     that this token has had already; claim: the reply of claim.lua, or {}
+  {"no_queue"}
+MOVES
+  PROCESSING -> COMPLETED; then as claim.lua
+COST
+  O(log n) a task
+]]
+-- include: base keys meta policy lanes counts record places ending promoting heap claiming holding
+local count = tonumber(ARGV[3])
+
+-- Plan
+local words, completed, ends = {}, {}, {}
+if ARGV[4 + count * 3] then
+  call("GET", KEYS[2])
+end
+for index = 1, count do
+  local at = 4 + (index - 1) * 3
+  local id = ARGV[at]
+  local claim, outcome = read_claim(id, ARGV[at + 1])
+  if not outcome and ends[id] then
+    outcome = "completed"
+  end
+  if not outcome then
+    outcome = "completed"
+    claim.result = ARGV[at + 2]
+    plan_return(claim)
+    completed[#completed + 1] = claim
+    ends[id] = claim.header
+  end
+  words[index] = outcome
+end
+plan_ends(ends)
+
+-- Apply
+if #completed > 0 then
+  for _, claim in ipairs(completed) do
+    finish(claim, "COMPLETED", "completed", "result", claim.result)
+  end
+  write_returns()
+end
+
+local at = 4 + count * 3
+local reply = {}
+if ARGV[at] then
+  reply = claim_tasks(at, KEYS[2])
+else
+  wake_touched()
+end
+return { words, reply }

@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+--[[
+discard: remove the records of finished tasks now, before their retention is over.
+
+KEYS
+  meta     hash  settings of the queue
+  dead     zset  dead letters
+ARGV
+  prefix   str   of the queue's keys
+  now      int   "" reads the server's clock
+  ids...   str   the tasks
+RETURNS
+  {"discarded", count}    those that were not finished, or unknown, are left alone
+  {"no_queue"}
+MOVES
+  COMPLETED, FAILED, CANCELLED -> nothing
+COST
+  O(log n) a task
+]]
+-- include: base keys meta policy lanes record
+local dead = KEYS[2]
+
+-- Plan
+call("ZCARD", dead)
+local finished = {}
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local header = read_header(id)
+  local state = call("HGET", keys.run(id), "state")
+  if header and (state == "COMPLETED" or state == "FAILED" or state == "CANCELLED") then
+    probe("zset", header.lane.tenant.finished)
+    header.idem = header.idem ~= "" and keys.idem(header.lane.tenant.name, header.idem)
+    header.holds = header.idem and call("GET", header.idem) == id
+    finished[id] = header
+  end
+end
+
+-- Apply
+local count = 0
+for id, header in pairs(finished) do
+  count = count + call("DEL", keys.task(id))
+  call("DEL", keys.run(id))
+  if header.holds then
+    call("DEL", header.idem)
+  end
+  call("ZREM", header.lane.tenant.finished, id)
+  call("ZREM", dead, id)
+end
+return { "discarded", count }

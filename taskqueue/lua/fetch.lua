@@ -1,0 +1,24 @@
+#!lua flags=no-writes
+--[[
+fetch: read tasks.
+
+KEYS
+  meta     hash  settings of the queue
+ARGV
+  prefix   str   of the queue's keys
+  now      int   "" reads the server's clock
+  ids...   str   the tasks
+RETURNS
+  per task {"task", record, due ms or "", run as field, value ...} or {"unknown"}
+  {"no_queue"}
+MOVES
+  nothing
+COST
+  O(1) a task
+]]
+-- include: base keys meta policy lanes record reading
+local reply = {}
+for at = 3, #ARGV do
+  reply[#reply + 1] = (read_task(ARGV[at]))
+end
+return reply

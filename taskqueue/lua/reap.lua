@@ -1,0 +1,93 @@
+#!lua flags=allow-oom
+--[[
+reap: take back tasks whose lease has run out. The only script that ends somebody else's lease.
+After a gap in its own runs, or a jump of the clock, it reaps nothing for one lease: whoever was cut
+off gets that long to extend. So an outage does not run everything twice.
+
+KEYS
+  meta      hash  settings of the queue; keeps the time of the last pass and the end of a hold
+  leased    zset  task id -> end of its lease, epoch ms
+ARGV
+  prefix    str   of the queue's keys
+  now       int   "" reads the server's clock
+  lease     int   ms; the caller's
+  limit     int   how many at the most
+  crashes   int   how many crashes make a dead letter
+  dead      str   msgpack of the error that such a task ends with
+  cancelled str   msgpack of the error that a cancelled task ends with
+RETURNS
+  {"reaped", more, requeued, dead, cancelled}    the last three: lists of ids
+  {"holding", ms}                                nothing was reaped, nor will be for so long
+  {"no_queue"}
+MOVES
+  PROCESSING -> QUEUED (ready at its old place), FAILED (dead letter), CANCELLED if that was asked
+COST
+  O(log n) a task
+]]
+-- include: base keys meta policy lanes counts record places ending holding
+local meta_key, leased = KEYS[1], KEYS[2]
+local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local error_of_crash, error_of_cancel = ARGV[6], ARGV[7]
+local JUMP = 5000
+
+-- Plan
+call("ZCARD", leased)
+local passes = call("HMGET", meta_key, "reaped_at", "hold_until", "longest_lease")
+local reaped_at, hold_until = tonumber(passes[1]), tonumber(passes[2] or 0)
+local longest = max(lease, tonumber(passes[3] or 0))
+local gap = reaped_at and now - reaped_at or 0
+if gap > max(floor(longest / 2), JUMP) or gap < -JUMP then
+  hold_until = now + longest
+end
+hold_until = min(hold_until, now + longest)
+
+if hold_until > now then
+  call("HSET", meta_key, "reaped_at", now, "hold_until", hold_until, "longest_lease", longest)
+  return { "holding", hold_until - now }
+end
+
+local expired = call("ZRANGEBYSCORE", leased, "-inf", now, "LIMIT", 0, limit)
+local more = #expired >= limit
+-- The clock once stood far ahead: such a lease would never run out.
+local far = call("ZRANGEBYSCORE", leased, now + longest + JUMP, "+inf", "LIMIT", 0, limit)
+
+local claims, ends, lost = {}, {}, {}
+for _, id in ipairs(expired) do
+  local run = call("HMGET", keys.run(id), "token", "crashes")
+  local claim = read_claim(id, run[1])
+  if not claim then
+    lost[#lost + 1] = id
+  else
+    claim.crashes = tonumber(run[2] or 0) + 1
+    claims[#claims + 1] = claim
+    plan_return(claim)
+    if claim.is_cancelled or claim.crashes >= crashes_allowed then
+      ends[id] = claim.header
+    end
+  end
+end
+plan_ends(ends)
+
+-- Apply
+call("HSET", meta_key, "reaped_at", now, "longest_lease", longest)
+local requeued, dead, cancelled = {}, {}, {}
+for _, claim in ipairs(claims) do
+  call("HSET", keys.run(claim.id), "crashes", claim.crashes)
+  if claim.is_cancelled then
+    finish(claim, "CANCELLED", "reaped", "error", error_of_cancel)
+    cancelled[#cancelled + 1] = claim.id
+  elseif ends[claim.id] then
+    finish(claim, "FAILED", "reaped", "error", error_of_crash)
+    dead[#dead + 1] = claim.id
+  else
+    requeue(claim, "reaped")
+    requeued[#requeued + 1] = claim.id
+  end
+end
+send("ZREM", leased, lost)
+for _, id in ipairs(far) do
+  call("ZADD", leased, "XX", now + longest, id)
+end
+write_returns()
+wake_touched()
+return { "reaped", more and 1 or 0, requeued, dead, cancelled }

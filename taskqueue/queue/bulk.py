@@ -1,0 +1,174 @@
+"""Many tasks in few calls: checked before anything is sent, sent in order, read while others run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from taskqueue.batching import copy_of, isolated
+from taskqueue.codec import Entry
+from taskqueue.errors import (
+    DurabilityNotReached,
+    InvalidTask,
+    PayloadTooLarge,
+    ServerUnavailable,
+    TaskQueueError,
+)
+from taskqueue.rules import check_webhook
+from taskqueue.store import Accepted, Store, Withheld
+from taskqueue.store.producing import portions
+from taskqueue.task import Task, TaskSpec
+
+OutcomesT = TypeVar("OutcomesT")
+
+_CHECKED_AT_ONCE = 1000
+"""After so many the others of the event loop get their turn."""
+
+
+def accepted_task(entry: Entry, accepted: Accepted) -> Task:
+    """Return the task that the server made of *entry*. Its payload is the producer's own mapping."""
+    spec = entry.spec
+    payload: Any = spec.payload
+    return Task(
+        id=entry.id,
+        type=entry.type,
+        tenant=entry.tenant,
+        priority=entry.priority,
+        sequence=accepted.sequence,
+        payload=payload if type(payload) is dict else dict(payload),
+        created_ms=accepted.created_ms,
+        not_before_ms=accepted.not_before_ms,
+        idempotency_key=spec.idempotency_key,
+        max_attempts=spec.max_attempts,
+        timeout=spec.timeout,
+        webhook=None if spec.webhook is None else check_webhook(spec.webhook),
+        cost=spec.cost,
+        durability=entry.durability,
+        reserved=entry.reserve,
+    )
+
+
+class Bulk:
+    """One call of `TaskQueue.enqueue_many()`.
+
+    Args:
+        store: Takes the tasks.
+        encode: Checks and encodes one.
+        max_queued: QUEUED tasks that each tenant may have.
+    """
+
+    def __init__(self, store: Store, encode: Callable[[TaskSpec], Entry], max_queued: int | None) -> None:
+        self._store = store
+        self._encode = encode
+        self._max_queued = max_queued
+        self._lost: ServerUnavailable | None = None
+
+    async def enqueue_all(self, specs: Iterable[TaskSpec]) -> list[Task]:
+        """Store all tasks, or raise for the first that is refused."""
+        entries: list[Entry] = []
+        for place, spec in enumerate(specs):
+            if place % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            entry = self._checked(place, spec)
+            if isinstance(entry, InvalidTask):
+                raise entry
+            entries.append(entry)
+        tasks: list[Task] = []
+
+        async def send(portion: Sequence[Entry]) -> list[Accepted]:
+            outcomes = await self._store.enqueue(portion, atomic=True, max_queued=self._max_queued)
+            return _all_accepted(outcomes, done=len(tasks))
+
+        def keep(portion: Sequence[Entry], accepted: list[Accepted]) -> None:
+            tasks.extend(map(accepted_task, portion, accepted))
+
+        await _send_in_turn(entries, send, keep)
+        return tasks
+
+    async def enqueue_each(self, specs: Iterable[TaskSpec]) -> list[Task | TaskQueueError]:
+        """Store what can be stored; in the place of every other task stands its exception."""
+        results: dict[int, Task | TaskQueueError] = {}
+        entries: list[Entry] = []
+        places: list[int] = []
+        for place, spec in enumerate(specs):
+            if place % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            entry = self._checked(place, spec)
+            if isinstance(entry, InvalidTask):
+                results[place] = entry
+            else:
+                entries.append(entry)
+                places.append(place)
+        remaining = iter(places)
+
+        def keep(portion: Sequence[Entry], outcomes: Sequence[Accepted | TaskQueueError]) -> None:
+            for entry, outcome in zip(portion, outcomes, strict=True):
+                stored = accepted_task(entry, outcome) if isinstance(outcome, Accepted) else outcome
+                results[next(remaining)] = stored
+
+        await _send_in_turn(entries, self._send_what_can_be, keep)
+        return [results[place] for place in sorted(results)]
+
+    async def _send_what_can_be(self, portion: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
+        async def send(entries: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
+            return await self._store.enqueue(entries, max_queued=self._max_queued)
+
+        if self._lost is None:
+            try:
+                return await isolated(send, portion)
+            except ServerUnavailable as error:
+                # The next portions would only wait as long for the same answer.
+                self._lost = error
+        return [copy_of(self._lost) for _ in portion]
+
+    def _checked(self, place: int, spec: object) -> Entry | InvalidTask:
+        where = f"specs[{place}]"
+        if not isinstance(spec, TaskSpec):
+            return InvalidTask(where, spec, "a TaskSpec")
+        try:
+            return self._encode(spec)
+        except PayloadTooLarge as error:
+            return PayloadTooLarge(error.size, error.limit, f"{where}.{error.field}")
+        except InvalidTask as error:
+            return InvalidTask(f"{where}.{error.field}", error.value, error.rule)
+
+
+async def _send_in_turn(
+    entries: Sequence[Entry],
+    send: Callable[[Sequence[Entry]], Coroutine[Any, Any, OutcomesT]],
+    keep: Callable[[Sequence[Entry], OutcomesT], None],
+) -> None:
+    """Send what one call may carry, call after call, and keep what came back of each.
+
+    There is one call under way at a time, for the order; while the server works on it, what came
+    back of the one before is kept.
+    """
+    behind: tuple[Sequence[Entry], OutcomesT] | None = None
+    for portion in portions(entries):
+        sending = asyncio.create_task(send(portion))
+        try:
+            # One pass of the loop, so that the call is on its way before anything else is done.
+            await asyncio.sleep(0)
+            if behind is not None:
+                keep(*behind)
+            behind = portion, await sending
+        finally:
+            sending.cancel()
+    if behind is not None:
+        keep(*behind)
+
+
+def _all_accepted(outcomes: Sequence[Accepted | TaskQueueError], *, done: int) -> list[Accepted]:
+    """Return *outcomes* if there is no refusal among them, and raise the first one else."""
+    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+    if len(accepted) == len(outcomes):
+        return accepted
+    unconfirmed = [outcome for outcome in outcomes if isinstance(outcome, DurabilityNotReached)]
+    for place, outcome in enumerate(outcomes, start=done):
+        if not isinstance(outcome, Accepted | Withheld | DurabilityNotReached):
+            outcome.add_note(f"this is specs[{place}]; of it and those sent with it, none was stored")
+            raise outcome
+    first = unconfirmed[0]
+    ids = tuple(task_id for problem in unconfirmed for task_id in problem.task_ids)
+    raise DurabilityNotReached(first.level, first.wanted, first.reached, ids)

@@ -1,0 +1,182 @@
+"""What an operator does with a queue: cancel, clear, redrive, pause, limit, look."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
+
+from taskqueue.errors import InvalidSetting, TaskNotFound
+from taskqueue.names import check_tenant, check_type
+from taskqueue.rules import check_count, is_id
+from taskqueue.store import UNSET, Limit, Stats, Store
+from taskqueue.store.operating import _Unset
+from taskqueue.task import Task, TaskState
+
+Unset: TypeAlias = _Unset
+"""The type of `UNSET`, which leaves a limit as it is where None would lift it."""
+
+_HIGHEST_CONCURRENCY = 10**9
+_HIGHEST_WEIGHT = 1000
+
+
+class OperatorCalls(ABC):
+    """The half of `TaskQueue` that operators and their tools use."""
+
+    @property
+    @abstractmethod
+    def store(self) -> Store:
+        """The door to the server."""
+
+    async def cancel(self, task_id: str) -> Task:
+        """End a QUEUED task at once; ask the worker of a PROCESSING one to stop it.
+
+        Returns:
+            The task after that: CANCELLED; PROCESSING, until its handler has stopped; or as it had
+            ended before. A completion that comes first wins.
+
+        Raises:
+            TaskNotFound: If it is unknown, cleared or purged.
+        """
+        task = await self.store.cancel(task_id) if is_id(task_id) else None
+        if task is None:
+            raise TaskNotFound(task_id)
+        return task
+
+    async def clear(self, *, tenant: str | None = None, type: str | None = None) -> int:  # noqa: A002
+        """Remove QUEUED tasks with their records, delayed ones included, and return how many.
+
+        Tasks that are accepted after the call began stay, and so does what is PROCESSING.
+
+        Args:
+            tenant: Only tasks of this tenant.
+            type: Only tasks of this type.
+        """
+        return await self.store.clear(tenant=_tenant(tenant), type=_type(type))
+
+    async def redrive(self, task_id: str) -> Task:
+        """Submit a FAILED or CANCELLED task again, with a new place and its counts at zero.
+
+        Raises:
+            TaskNotFound: If it is unknown, cleared or purged.
+            TaskNotFinished: If it is QUEUED, PROCESSING or COMPLETED.
+        """
+        if not is_id(task_id):
+            raise TaskNotFound(task_id)
+        return await self.store.redrive(task_id)
+
+    async def discard(self, task_ids: Sequence[str]) -> int:
+        """Remove the records of finished tasks now, dead letters too, and return how many there were.
+
+        Unknown tasks, and those that have not finished, are left alone. Their idempotency keys are
+        free again.
+        """
+        return await self.store.discard([task_id for task_id in task_ids if is_id(task_id)])
+
+    def tasks(
+        self,
+        *,
+        state: TaskState | str | None = None,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+    ) -> AsyncIterator[Task]:
+        """Go through the tasks that have records, page by page, in no promised order.
+
+        `state=TaskState.FAILED` goes through the dead letters. It is no snapshot: a task that moves
+        meanwhile may be missed, or come in a state that it has left since.
+
+        Args:
+            state: Only tasks in this state.
+            type: Only tasks of this type.
+            tenant: Only tasks of this tenant.
+        """
+        wanted = None
+        if state is not None:
+            if state not in set(TaskState):
+                raise InvalidSetting("state", state, f"one of {', '.join(TaskState)}")
+            wanted = TaskState(state)
+        return self.store.tasks(state=wanted, type=_type(type), tenant=_tenant(tenant))
+
+    async def stats(self, *, type: str | None = None, tenant: str | None = None) -> Stats:  # noqa: A002
+        """Count the queue, a type, a tenant, or a type of a tenant.
+
+        The more types there are, the more it costs.
+
+        Args:
+            type: Only this type.
+            tenant: Only this tenant.
+        """
+        return await self.store.stats(type=_type(type), tenant=_tenant(tenant))
+
+    async def pause(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
+        """Start nothing more of a type, of a tenant or, with neither, of the whole queue.
+
+        What runs goes on, and tasks are accepted as before. It holds for all workers, also for
+        those that start later, until `resume()`.
+
+        Raises:
+            InvalidSetting: If both are given.
+        """
+        await self.store.pause(type=_type(type), tenant=_tenant(tenant))
+
+    async def resume(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
+        """End a pause of a type, of a tenant or, with neither, of the whole queue.
+
+        Raises:
+            InvalidSetting: If both are given.
+        """
+        await self.store.resume(type=_type(type), tenant=_tenant(tenant))
+
+    async def is_paused(self) -> bool:
+        """Whether the whole queue is paused; `limits()` says which types and tenants are."""
+        return await self.store.is_paused()
+
+    async def set_limit(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+        concurrency: int | Unset | None = UNSET,
+        weight: int | Unset = UNSET,
+    ) -> None:
+        """Change what a type or a tenant may use, for all workers, from the next claim on.
+
+        What is left out stays as it is.
+
+        Args:
+            type: The type concerned; or else
+            tenant: the tenant concerned.
+            concurrency: How many tasks of it may run at once over all workers; None for no limit.
+            weight: Share of the tenant under the fair policies, 1 to 1,000; without one it is 1.
+
+        Raises:
+            InvalidSetting: If not exactly one of *type* and *tenant* is given, or a value is out of
+                range.
+        """
+        if concurrency is UNSET and weight is UNSET:
+            raise InvalidSetting("concurrency", None, "given, or else a weight")
+        if concurrency is not None and concurrency is not UNSET:
+            check_count("concurrency", concurrency, 0, _HIGHEST_CONCURRENCY)
+        if weight is not UNSET:
+            check_count("weight", weight, 1, _HIGHEST_WEIGHT)
+            if tenant is None:
+                raise InvalidSetting("weight", weight, "left out for a type: only tenants have one")
+        await self.store.set_limit(
+            type=_type(type), tenant=_tenant(tenant), concurrency=concurrency, weight=weight
+        )
+
+    async def limits(self) -> list[Limit]:
+        """Return every type and tenant that has a limit, a weight or a pause."""
+        return await self.store.limits()
+
+    async def workers(self) -> list[tuple[str, float]]:
+        """Return the workers that live, each with the seconds since its last beat."""
+        return await self.store.workers()
+
+
+def _type(value: str | None) -> str | None:
+    return None if value is None else check_type(value)
+
+
+def _tenant(value: str | None) -> str | None:
+    return None if value is None else check_tenant(value)

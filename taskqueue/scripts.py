@@ -1,0 +1,145 @@
+"""Lua scripts on disk become callables by keyword.
+
+A script's header *is* its signature: the names under KEYS and ARGV are the keyword arguments of
+`Script.arguments`, in that order, and a call with other names is refused. A name that ends in
+`...` takes a sequence and stands last. `-- include: a b` joins `_a.lua`, `_b.lua` in that place;
+`policy` stands for the queue's policy. tests/lua checks that headers tell the truth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+_HEADER = re.compile(r"\A(?P<shebang>#!lua[^\n]*)\n--\[\[\n(?P<header>.*?)\n\]\]\n(?P<body>.*)\Z", re.DOTALL)
+_INCLUDE = re.compile(r"^-- include: (?P<names>[a-z_ ]+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"^  (?P<name>[a-z_]+)(?P<variadic>\.\.\.)?\s+(?P<kind>[a-z]+)\s", re.MULTILINE)
+_SECTION = re.compile(r"^(KEYS|ARGV|RETURNS|MOVES|COST)\n", re.MULTILINE)
+
+SECTIONS = ("KEYS", "ARGV", "RETURNS", "MOVES", "COST")
+
+
+class ScriptError(TypeError):
+    """A script's file or a call of it is wrong: a mistake in this package, not a user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script and the argument names that its header declares.
+
+    Attributes:
+        name: File name without its ending.
+        source: What the server runs: shebang, includes and body.
+        sha: SHA-1 of the source, as EVALSHA wants it.
+        keys: Names under KEYS; a trailing `...` marks a sequence.
+        argv: Names under ARGV; likewise.
+        sections: The header by section, for documentation and its tests.
+    """
+
+    name: str
+    source: str = field(repr=False)
+    sha: str
+    keys: tuple[str, ...]
+    argv: tuple[str, ...]
+    sections: Mapping[str, str] = field(repr=False)
+
+    def arguments(self, **named: Any) -> list[Any]:
+        """Return what follows the SHA in EVALSHA: the number of keys, the keys, the arguments."""
+        if len(named) != len(self.keys) + len(self.argv):
+            raise self._refusal(named)
+        try:
+            keys = _flatten(self.keys, named)
+            return [len(keys), *keys, *_flatten(self.argv, named)]
+        except KeyError:
+            raise self._refusal(named) from None
+
+    def _refusal(self, named: Mapping[str, Any]) -> ScriptError:
+        wanted = sorted(name.removesuffix("...") for name in (*self.keys, *self.argv))
+        return ScriptError(f"{self.name}.lua takes {wanted}, got {sorted(named)}")
+
+
+def _flatten(names: tuple[str, ...], named: Mapping[str, Any]) -> list[Any]:
+    values: list[Any] = []
+    for name in names:
+        if name.endswith("..."):
+            values.extend(named[name[:-3]])
+        else:
+            values.append(named[name])
+    return values
+
+
+@cache
+def _read(name: str) -> str:
+    return (files("taskqueue") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def script_names() -> list[str]:
+    """Return the names of all scripts, without the parts that they include."""
+    folder = files("taskqueue") / "lua"
+    names = (entry.name for entry in folder.iterdir())
+    return sorted(name[:-4] for name in names if name.endswith(".lua") and not name.startswith("_"))
+
+
+def load(name: str, policy: str, *, shebang: bool = True) -> Script:
+    """Load the script *name* with the Lua source of the queue's *policy*.
+
+    Args:
+        name: File name without its ending.
+        policy: Lua source that defines `local policy = { virtual = ..., rank = function ... }`.
+        shebang: False leaves the `#!lua` line out, for a server that does not know it.
+
+    Raises:
+        ScriptError: The file does not have the shape that the module's docstring describes.
+    """
+    parsed = _HEADER.match(_read(name))
+    if parsed is None:
+        raise ScriptError(f"{name}.lua must open with a #!lua line and a --[[ header ]]")
+    sections = _split_sections(name, parsed["header"])
+
+    def join(match: re.Match[str]) -> str:
+        parts = (policy if part == "policy" else _read(f"_{part}") for part in match["names"].split())
+        return "\n".join(parts)
+
+    body = _INCLUDE.sub(join, parsed["body"])
+    # The name tells SLOWLOG and MONITOR readers which script they see.
+    source = (f"{parsed['shebang']}\n" if shebang else "") + f"-- {name}\n{body}"
+    return Script(
+        name=name,
+        source=source,
+        sha=sha1(source.encode(), usedforsecurity=False).hexdigest(),
+        keys=_parameters(sections["KEYS"]),
+        argv=_parameters(sections["ARGV"]),
+        sections=MappingProxyType(sections),
+    )
+
+
+def _split_sections(name: str, header: str) -> dict[str, str]:
+    pieces = _SECTION.split(header)
+    sections = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+    if tuple(sections) != SECTIONS or not pieces[0].startswith(f"{name}: "):
+        raise ScriptError(f"{name}.lua: the header must be '{name}: ...', then {', '.join(SECTIONS)}")
+    return {"PURPOSE": pieces[0].strip(), **sections}
+
+
+def _parameters(section: str) -> tuple[str, ...]:
+    return tuple(found["name"] + (found["variadic"] or "") for found in _PARAMETER.finditer(section))
+
+
+class ScriptSet:
+    """All scripts of a queue, loaded once for its policy."""
+
+    def __init__(self, policy: str, *, shebang: bool = True, names: Iterable[str] | None = None) -> None:
+        wanted = script_names() if names is None else names
+        self._scripts = {name: load(name, policy, shebang=shebang) for name in wanted}
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._scripts.values())

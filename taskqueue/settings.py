@@ -1,0 +1,244 @@
+"""What can be configured: the defaults, in one place, and the settings of a program.
+
+`Settings.load()` reads the environment (`TASKQUEUE_LEASE=30s`, `TASKQUEUE_NAME=mail`) below the
+flags of a command line. The library itself reads no setting behind its caller's back: `connect()`
+and `Scheduler()` take their options as arguments, whose defaults are the constants here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taskqueue.errors import InvalidSetting
+from taskqueue.names import QUEUE_RULE, check_queue_name
+
+DEFAULT_NAME = "default"
+"""Name of the queue."""
+
+DEFAULT_TENANT = "default"
+"""Tenant of a task whose producer names none."""
+
+DEFAULT_PRIORITY = 1
+"""Priority of a task whose producer gives none: the lowest."""
+
+DEFAULT_LEASE = timedelta(seconds=15)
+"""How long a claimed task belongs to its worker without a heartbeat."""
+
+DEFAULT_HEARTBEAT = timedelta(seconds=5)
+"""How often a worker extends the leases of its tasks."""
+
+DEFAULT_TIMEOUT = timedelta(seconds=300)
+"""How long one attempt may take. There always is a limit."""
+
+DEFAULT_MAX_ATTEMPTS = 5
+"""How often a task is tried before it is a dead letter."""
+
+DEFAULT_CONCURRENCY = 100
+"""How many tasks one scheduler runs at a time."""
+
+DEFAULT_GRACE = timedelta(seconds=10)
+"""How long running tasks may go on after a signal to stop."""
+
+DEFAULT_RETENTION = timedelta(hours=24)
+"""How long the record of a task is kept, counted from its acceptance."""
+
+DEFAULT_RETENTION_AFTER_END = timedelta(hours=1)
+"""How long the record is kept at least, counted from the task's end."""
+
+DEFAULT_MAX_PAYLOAD = 2**20
+"""Largest payload in bytes, encoded: 1 MiB."""
+
+HIGHEST_MAX_PAYLOAD = 4 * 2**20
+"""Largest limit that may be set for payloads: one call of a script carries at most 4 MiB."""
+
+_SHORTEST_BEAT = timedelta(milliseconds=10)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(ms|s|m|h|d)?", re.ASCII)
+_DURATION_RULE = "seconds, or a number with ms, s, m, h or d, such as 1.5s or 24h"
+_PASSWORD = re.compile(r"(://[^:@/]*):.*@", re.DOTALL)
+_SECRET_OPTION = re.compile(r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
+
+
+def redact(url: str) -> str:
+    """Return *url* with `***` for its passwords, as logs and errors may show it."""
+    return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration that *text* spells: `15`, `1.5s`, `500ms`, `5m`, `24h` or `7d`.
+
+    Raises:
+        ValueError: If it spells none. A number without a unit counts seconds.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(_DURATION_RULE)
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError(_DURATION_RULE) from None
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if type(value) in {int, float, str}:
+        return parse_duration(str(value))
+    raise ValueError(_DURATION_RULE)
+
+
+def _whole(value: object) -> object:
+    # Left to itself, pydantic takes True for 1 and 2.0 for 2.
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        return value
+    raise ValueError("a whole number")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _from_to(low: timedelta, high: timedelta) -> AfterValidator:
+    def within(value: timedelta) -> timedelta:
+        if not low <= value <= high:
+            raise ValueError(f"from {low} to {high}")
+        return value
+
+    return AfterValidator(within)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""A `timedelta`, or a number or text that `parse_duration()` makes one of."""
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number, or text that spells one."""
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+"""How much is logged, in small or capital letters."""
+
+
+class Settings(BaseSettings):
+    """The settings of a program; made by `Settings.load()`.
+
+    Every field `x` is read from `TASKQUEUE_X`; an empty variable counts as not set. Durations
+    are seconds or carry a unit (`500ms`, `15s`, `5m`, `24h`), sizes may too (`512KiB`, `1MiB`).
+
+    Attributes:
+        url: Server of the queue, also read from `REDIS_URL`; None is the embedded server. It may
+            hold a password, so it is left out of dumps and shown as `redact()` shows it.
+        name: Name of the queue.
+        lease: How long a claimed task belongs to its worker without a heartbeat.
+        heartbeat: How often leases are extended; None is a third of the lease.
+        concurrency: How many tasks run at a time.
+        grace: How long running tasks may go on after a signal to stop.
+        retention: How long the record of a task is kept.
+        max_payload: Largest payload in bytes, encoded.
+        log_level: How much is logged.
+        log_json: Whether log lines are JSON objects.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TASKQUEUE_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    # The description is the rule that a refusal quotes; see load().
+    url: str | None = Field(
+        default_factory=lambda: os.environ.get("REDIS_URL") or None,
+        min_length=1,
+        exclude=True,
+        description="the address of a server, such as redis://localhost:6379/0",
+    )
+    name: Annotated[str, AfterValidator(check_queue_name)] = Field(
+        default=DEFAULT_NAME, description=QUEUE_RULE
+    )
+    lease: Annotated[Duration, _from_to(timedelta(milliseconds=100), timedelta(hours=1))] = Field(
+        default=DEFAULT_LEASE, description="a duration from 100ms to 1h, such as 15s"
+    )
+    heartbeat: Duration | None = Field(
+        default=None, description="a duration from 10ms to half of the lease, such as 5s"
+    )
+    concurrency: Whole = Field(
+        default=DEFAULT_CONCURRENCY, ge=1, le=100_000, description="a whole number from 1 to 100,000"
+    )
+    grace: Annotated[Duration, _from_to(timedelta(0), timedelta(hours=1))] = Field(
+        default=DEFAULT_GRACE, description="a duration from 0s to 1h, such as 10s"
+    )
+    retention: Annotated[Duration, _from_to(timedelta(minutes=1), timedelta(days=365))] = Field(
+        default=DEFAULT_RETENTION, description="a duration from 1m to 365d, such as 24h"
+    )
+    max_payload: Annotated[ByteSize, BeforeValidator(_whole)] = Field(
+        default=ByteSize(DEFAULT_MAX_PAYLOAD),
+        ge=1,
+        le=HIGHEST_MAX_PAYLOAD,
+        description="a number of bytes from 1 to 4MiB, such as 512KiB",
+    )
+    log_level: LogLevel = Field(default="INFO", description="one of DEBUG, INFO, WARNING, ERROR and CRITICAL")
+    log_json: bool = Field(default=False, description="true or false")
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _beats_twice_a_lease(cls, value: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        # One beat may be lost without losing the lease. A lease that was refused is not in data.
+        lease = info.data.get("lease")
+        if value is not None and lease is not None and not _SHORTEST_BEAT <= value <= lease / 2:
+            raise ValueError(f"from {_SHORTEST_BEAT} to half of the lease")
+        return value
+
+    @classmethod
+    def load(cls, **flags: object) -> Self:
+        """Return the settings: the flags that are not None, else the environment, else defaults.
+
+        Raises:
+            InvalidSetting: If one breaks its rule. It is called by its flag, or by its
+                environment variable where it came from there; passwords are not shown.
+        """
+        given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise _first_refusal(error, given) from None
+
+    @property
+    def heartbeat_interval(self) -> timedelta:
+        """How often leases are extended."""
+        return self.lease / 3 if self.heartbeat is None else self.heartbeat
+
+    @property
+    def shown_url(self) -> str | None:
+        """The address as logs may show it."""
+        return None if self.url is None else redact(self.url)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [("url", self.shown_url), *((k, v) for k, v in super().__repr_args__() if k != "url")]
+
+
+def _first_refusal(error: ValidationError, flags: Mapping[str, object]) -> InvalidSetting:
+    """Return what pydantic found first, as it was given and with the rule of its field."""
+    name = str(error.errors(include_url=False)[0]["loc"][0])
+    known = Settings.model_fields.get(name)
+    setting = name if name in flags else f"TASKQUEUE_{name.upper()}"
+    value = flags[name] if name in flags else os.environ.get(setting)
+    if isinstance(value, str):
+        value = redact(value)
+    if known is None:
+        return InvalidSetting(setting, value, f"left out: there are only {', '.join(Settings.model_fields)}")
+    return InvalidSetting(setting, value, known.description or "")

@@ -1,0 +1,59 @@
+"""The only door to the server: one typed method for each script.
+
+`Store` speaks in tasks and words; keys, scripts and replies stay behind it. Its verbs stand in four
+files, by who asks: producers, workers, maintenance, operators.
+"""
+
+from __future__ import annotations
+
+from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
+from taskqueue.store.operating import UNSET, OperatorVerbs
+from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
+from taskqueue.store.replies import (
+    Accepted,
+    Claim,
+    ClaimedTask,
+    ClaimRequest,
+    Completion,
+    Ended,
+    Extension,
+    Failure,
+    Limit,
+    Promoted,
+    Purged,
+    QueueSettings,
+    Reaped,
+    Release,
+    Repaired,
+    Stats,
+)
+from taskqueue.store.working import WorkerVerbs
+
+__all__ = [
+    "CRASHES_ALLOWED",
+    "MOST_BYTES",
+    "MOST_TASKS",
+    "UNSET",
+    "Accepted",
+    "Claim",
+    "ClaimRequest",
+    "ClaimedTask",
+    "Completion",
+    "Ended",
+    "Extension",
+    "Failure",
+    "Limit",
+    "Promoted",
+    "Purged",
+    "QueueSettings",
+    "Reaped",
+    "Release",
+    "Repaired",
+    "Stats",
+    "Store",
+    "Withheld",
+]
+
+
+class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs):
+    """All verbs of a queue; see the base classes. `open()` must be awaited first."""

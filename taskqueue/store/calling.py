@@ -1,0 +1,212 @@
+"""Runs scripts on the server, and deals with everything that can go wrong on the way.
+
+Every script may be run again with the same arguments: enqueue knows its ids, a claim its request,
+a report its token. So a call whose fate is unknown (a lost connection, no reply in time) is simply
+made again, with full jitter, until `patience` is over; then `ServerUnavailable` says what was tried.
+
+| reply                                        | was it run?    | what is done                    |
+|----------------------------------------------|----------------|---------------------------------|
+| no reply, connection lost                    | unknown        | again                           |
+| NOSCRIPT                                     | no             | at once, with the source (EVAL) |
+| LOADING READONLY MASTERDOWN CLUSTERDOWN ...  | no             | again                           |
+| TRYAGAIN, "non local key" (a moving slot)    | no: read first | again                           |
+| BUSY NOREPLICAS MISCONF                      | no             | again                           |
+| OOM                                          | no             | ServerFull                      |
+| NOAUTH WRONGPASS NOPERM                      | no             | ServerUnsuitable                |
+| WRONGTYPE and other errors of a script       | no: read first | QueueCorrupt                    |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from taskqueue.errors import QueueCorrupt, ServerFull, ServerUnavailable, ServerUnsuitable, TaskQueueError
+from taskqueue.keys import Keys
+from taskqueue.scripts import Script, ScriptSet
+from taskqueue.task import Durability
+
+logger = logging.getLogger("taskqueue.store")
+
+DEFAULT_PATIENCE = 30.0
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+_REFUSED_FOR_NOW = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "NOREPLICAS",
+    "MISCONF",
+    "UNBLOCKED",
+)
+_RETRIED: tuple[type[Exception], ...] = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+    redis_errors.MovedError,
+    redis_errors.AskError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+_NOT_ALLOWED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
+
+
+class NoQueue(TaskQueueError):
+    """The queue has no settings: it was wiped, or never opened. The caller opens it again."""
+
+
+def may_be_retried(error: Exception) -> bool:
+    """Whether the call that met *error* was not run, or may be run again all the same."""
+    if isinstance(error, _NOT_ALLOWED):
+        return False
+    if isinstance(error, _RETRIED):
+        return True
+    text = str(error)
+    return text.startswith(_REFUSED_FOR_NOW) or "non local key" in text
+
+
+def explained(error: Exception, what: str) -> Exception:
+    """Return the error of this package that tells a person what *error* means for them."""
+    if isinstance(error, redis_errors.OutOfMemoryError) or str(error).startswith("OOM"):
+        return ServerFull(f"{what}: the server has reached its memory limit and takes no new tasks")
+    if isinstance(error, _NOT_ALLOWED):
+        return ServerUnsuitable(f"{what}: the server refuses this user: {error}")
+    if isinstance(error, redis_errors.ResponseError):
+        return QueueCorrupt(f"{what}: the server reports {error}")
+    return error
+
+
+class Caller:
+    """Calls the scripts of one queue over one client.
+
+    Args:
+        client: A redis-py asyncio client (standalone, Sentinel or cluster) without retries of its own.
+        keys: The queue's keys.
+        scripts: The queue's scripts.
+        patience: Seconds for which a call is made again before it gives up.
+        clock: Epoch milliseconds to use in place of the server's clock; for tests.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        keys: Keys,
+        scripts: ScriptSet,
+        *,
+        patience: float = DEFAULT_PATIENCE,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.client = client
+        self.keys = keys
+        self.scripts = scripts
+        self.patience = patience
+        self.clock = clock
+
+    def now(self) -> int | str:
+        """Return what the scripts take as `now`: nothing, unless a test owns the clock."""
+        return "" if self.clock is None else self.clock()
+
+    async def run(self, name: str, /, *, patience: float | None = None, **named: Any) -> Any:
+        """Run one script and return its reply.
+
+        Args:
+            name: The script.
+            patience: Seconds, in place of the caller's own.
+            named: Every KEYS and ARGV name of its header but meta, prefix and now.
+
+        Raises:
+            NoQueue: The queue has no settings.
+            ServerUnavailable: No usable answer within *patience*.
+            ServerFull: The server is out of memory, and the script needs some.
+            ServerUnsuitable: The server refuses this user.
+            QueueCorrupt: The script met something that no version of this package writes.
+        """
+        script = self.scripts[name]
+        arguments = script.arguments(meta=self.keys.meta, prefix=self.keys.prefix, now=self.now(), **named)
+        reply = await self.persist(lambda: self._evaluate(script, arguments), name, patience)
+        return _settled(reply)
+
+    async def run_durably(
+        self, name: str, level: Durability, copies: int, timeout_ms: int, /, **named: Any
+    ) -> tuple[Any, int]:
+        """Run one script and wait for its durability on the same connection.
+
+        Returns:
+            The reply of the script, and how many confirmations came within *timeout_ms*.
+
+        Raises:
+            What `run` raises.
+        """
+        script = self.scripts[name]
+        arguments = script.arguments(meta=self.keys.meta, prefix=self.keys.prefix, now=self.now(), **named)
+        confirm = ("WAITAOF", 1, 0) if level is Durability.FSYNC else ("WAIT", copies)
+
+        async def call() -> tuple[Any, Any]:
+            # WAIT counts what its own connection wrote; from another one it would say too much.
+            async def send(*command: str) -> tuple[Any, Any]:
+                pipeline = self.client.pipeline(transaction=False)
+                pipeline.execute_command(*command, *arguments)
+                pipeline.execute_command(*confirm, timeout_ms)
+                replies = await pipeline.execute(raise_on_error=False)
+                return replies[0], replies[1]
+
+            reply, confirmed = await send("EVALSHA", script.sha)
+            if isinstance(reply, redis_errors.NoScriptError):
+                reply, confirmed = await send("EVAL", script.source)
+            for answer in (reply, confirmed):
+                if isinstance(answer, Exception):
+                    raise answer
+            return reply, confirmed
+
+        reply, confirmed = await self.persist(call, name, None)
+        return _settled(reply), confirmed[0] if isinstance(confirmed, list) else confirmed
+
+    async def persist(self, call: Callable[[], Any], what: str, patience: float | None) -> Any:
+        """Await *call* again and again while its errors allow it and patience lasts."""
+        loop = asyncio.get_running_loop()
+        allowed = self.patience if patience is None else patience
+        started = loop.time()
+        pause = _FIRST_PAUSE
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await call()
+            except (redis_errors.RedisError, OSError) as error:
+                spent = loop.time() - started
+                if not may_be_retried(error):
+                    raise explained(error, what) from error
+                if spent >= allowed:
+                    raise ServerUnavailable(
+                        f"{what}: no usable answer after {tries} tries in {spent:.1f} s; "
+                        f"the last problem was: {error}"
+                    ) from error
+                logger.debug("%s: %r, trying again", what, error)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _evaluate(self, script: Script, arguments: list[Any]) -> Any:
+        try:
+            return await self.client.execute_command("EVALSHA", script.sha, *arguments)
+        except redis_errors.NoScriptError:
+            # After a restart, a failover or SCRIPT FLUSH. EVAL also loads it for the next call.
+            return await self.client.execute_command("EVAL", script.source, *arguments)
+
+
+def _settled(reply: Any) -> Any:
+    if reply and reply[0] == b"no_queue":
+        raise NoQueue("the queue has no settings: its data was wiped while it was in use")
+    return reply

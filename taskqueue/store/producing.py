@@ -1,0 +1,182 @@
+"""The verbs of producers: enqueue, and reading what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from taskqueue.codec import Entry, decode_task
+from taskqueue.errors import (
+    DurabilityNotReached,
+    IdempotencyConflict,
+    LimitReached,
+    QueueFull,
+    ServerUnsuitable,
+    TaskQueueError,
+)
+from taskqueue.store.base import StoreBase
+from taskqueue.store.replies import Accepted
+from taskqueue.task import Durability, Task
+
+MOST_TASKS = 1000
+MOST_BYTES = 4 * 2**20
+_WATCH_TTL_MS = 60_000
+
+
+def portions(entries: Sequence[Entry]) -> Iterable[Sequence[Entry]]:
+    """Split *entries* into what one call may carry: 1,000 tasks, 4 MiB. Keeps the order."""
+    start, size = 0, 0
+    for index, entry in enumerate(entries):
+        length = len(entry.blob)
+        if index > start and (index - start >= MOST_TASKS or size + length > MOST_BYTES):
+            yield entries[start:index]
+            start, size = index, 0
+        size += length
+    if start < len(entries):
+        yield entries[start:]
+
+
+class ProducerVerbs(StoreBase):
+    """What producers ask of the server."""
+
+    async def enqueue(
+        self, entries: Sequence[Entry], *, atomic: bool = False, max_queued: int | None = None
+    ) -> list[Accepted | TaskQueueError]:
+        """Store tasks, in this order, and say of each what became of it.
+
+        A call carries at most 1,000 tasks and 4 MiB; more are split into several. A task whose id is
+        stored already with the same fingerprint is accepted again as it was: so a call whose reply
+        was lost can be repeated.
+
+        Args:
+            entries: Checked and encoded tasks.
+            atomic: One refusal refuses all tasks of its call.
+            max_queued: QUEUED tasks that each tenant may have.
+
+        Returns:
+            For each entry `Accepted`, or the refusal as an exception (not raised).
+        """
+        outcomes: list[Accepted | TaskQueueError] = []
+        for portion in portions(entries):
+            level = max((entry.durability for entry in portion), key=_STRENGTH.__getitem__)
+            outcomes.extend(await self._enqueue_portion(portion, level, atomic=atomic, max_queued=max_queued))
+        return outcomes
+
+    async def _enqueue_portion(
+        self, entries: Sequence[Entry], level: Durability, *, atomic: bool, max_queued: int | None
+    ) -> list[Accepted | TaskQueueError]:
+        keys = self.keys
+        named = {
+            "seq": keys.seq,
+            "types": keys.types,
+            "tenants": keys.tenants,
+            "due": keys.due,
+            "atomic": int(atomic),
+            "max_queued": "" if max_queued is None else max_queued,
+            **_packed(entries, keys.task("")),
+        }
+        if level is Durability.MEMORY:
+            return _outcomes(entries, await self._run("enqueue", **named), self._exhausted)
+        reply, missing = await self._run_durably("enqueue", level, **named)
+        outcomes = _outcomes(entries, reply, self._exhausted)
+        if missing is None:
+            return outcomes
+        wanted, reached = missing
+        for index, entry in enumerate(entries):
+            if isinstance(outcomes[index], Accepted) and entry.durability is not Durability.MEMORY:
+                outcomes[index] = DurabilityNotReached(str(entry.durability), wanted, reached, (entry.id,))
+        return outcomes
+
+    def _exhausted(self) -> ServerUnsuitable:
+        return ServerUnsuitable(
+            f"queue {self.keys.name!r} has used up its sequence; continue under another name"
+        )
+
+    async def fetch(self, ids: Sequence[str]) -> list[Task | None]:
+        """Read tasks; None for what is unknown or purged."""
+        return self._tasks(ids, await self._run("fetch", ids=ids)) if ids else []
+
+    async def watch(self, ids: Sequence[str], inbox: str) -> list[Task | None]:
+        """Read tasks, and have *inbox* told `finished <id>` when those that are not finished end.
+
+        The registration lasts 60 s: call again within that time.
+        """
+        if not ids:
+            return []
+        return self._tasks(ids, await self._run("watch", inbox=inbox, ttl=_WATCH_TTL_MS, ids=ids))
+
+    @staticmethod
+    def _tasks(ids: Sequence[str], replies: Sequence[Any]) -> list[Task | None]:
+        tasks: list[Task | None] = []
+        for task_id, reply in zip(ids, replies, strict=True):
+            if reply[0] != b"task":
+                tasks.append(None)
+                continue
+            _, record, due, run = reply
+            fields = dict(zip(run[::2], run[1::2], strict=True))
+            tasks.append(decode_task(task_id, record, fields, int(float(due)) if due else None))
+        return tasks
+
+
+_STRENGTH = {Durability.MEMORY: 0, Durability.REPLICATED: 1, Durability.FSYNC: 2}
+
+
+def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:
+    """Return the arguments `lanes`, `rest` and `task` of enqueue.lua."""
+    lanes: dict[tuple[str, str], int] = {}
+    head: list[str] = []
+    rest: list[Any] = []
+    task_keys: list[str] = []
+    for entry in entries:
+        lane = (entry.type, entry.group)
+        number = lanes.get(lane)
+        if number is None:
+            number = lanes[lane] = len(lanes) + 1
+            head += (entry.type, entry.group)
+        if entry.delay_ms is not None:
+            due = f"+{entry.delay_ms}"
+        else:
+            due = "" if entry.not_before_ms is None else str(entry.not_before_ms)
+        rest += (number, entry.priority, due, entry.idem, entry.blob)
+        task_keys.append(task_prefix + entry.id)
+    return {"lanes": len(lanes), "rest": head + rest, "task": task_keys}
+
+
+def _due(entry: Entry, now: int) -> int | None:
+    if entry.delay_ms is not None:
+        due = now + entry.delay_ms
+    elif entry.not_before_ms is not None:
+        due = entry.not_before_ms
+    else:
+        return None
+    return due if due > now else None
+
+
+def _outcomes(entries: Sequence[Entry], reply: Any, exhausted: Any) -> list[Accepted | TaskQueueError]:
+    if reply[0] == b"exhausted":
+        raise exhausted()
+    now = int(reply[1])
+    if reply[0] == b"all":
+        first = int(reply[2])
+        return [Accepted(first + index, now, _due(entry, now)) for index, entry in enumerate(entries)]
+    places = range(2, len(reply), 4)
+    return [_outcome(entry, *reply[at : at + 4]) for entry, at in zip(entries, places, strict=True)]
+
+
+def _outcome(entry: Entry, word: bytes, a: Any, b: Any, c: Any) -> Accepted | TaskQueueError:
+    match word:
+        case b"accepted":
+            return Accepted(int(a), int(b), int(float(c)) if c else None)
+        case b"taken":
+            key = entry.spec.idempotency_key if c == b"key" else None
+            return IdempotencyConflict(a.decode(), same_payload=int(b) == 1, key=key)
+        case b"full":
+            return QueueFull(entry.tenant, int(a))
+        case b"no_slot":
+            return LimitReached(entry.tenant, int(a))
+        case _:
+            return Withheld("not stored, because another task of the same call was refused")
+
+
+class Withheld(TaskQueueError):
+    """A task that was fine by itself, in an atomic call that was refused."""

@@ -1,0 +1,184 @@
+"""The verbs of workers: claim, complete, fail, release, extend, and the messages that reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskqueue.codec import encode_error
+from taskqueue.store.base import StoreBase
+from taskqueue.store.replies import (
+    Claim,
+    ClaimedTask,
+    ClaimRequest,
+    Completion,
+    Ended,
+    Extension,
+    Failure,
+    Release,
+)
+from taskqueue.task import TaskError
+
+CANCELLED = encode_error(TaskError("TASK_CANCELLED", "cancelled on request"))
+"""The error of a task whose cancellation was asked for, where no handler gives another one."""
+
+_MOST_REPORTS = 1000
+_CLAIM_FIELDS = 6
+
+
+class WorkerVerbs(StoreBase):
+    """What workers ask of the server. Every verb may be repeated with the same arguments."""
+
+    async def claim(self, request: ClaimRequest, *, patience: float | None = None) -> Claim:
+        """Borrow the best tasks of some types, in exact order; promotes first what is due."""
+        reply = await self._run(
+            "claim",
+            patience=patience,
+            claims=self.keys.claims(request.worker),
+            worker=request.worker,
+            request=request.request,
+            lease=request.lease_ms,
+            limit=request.limit,
+            types=_slots(request),
+        )
+        return _read_claim(reply)
+
+    async def complete(
+        self,
+        completions: Sequence[Completion],
+        claim: ClaimRequest | None = None,
+        *,
+        patience: float | None = None,
+    ) -> tuple[list[Ended], Claim | None]:
+        """End tasks as COMPLETED and, in the same call, claim for the slots that this frees.
+
+        Returns:
+            One word for each completion, and the claim if one was asked for.
+        """
+        # All but the last portion only report; the claim belongs to the last.
+        words: list[Ended] = []
+        starts = range(0, max(len(completions), 1), _MOST_REPORTS)
+        portions = [completions[at : at + _MOST_REPORTS] for at in starts]
+        claimed: Claim | None = None
+        for number, portion in enumerate(portions, start=1):
+            rest: list[Any] = []
+            for done in portion:
+                rest += (done.id, done.token, done.result)
+            asked = claim if number == len(portions) else None
+            if asked is not None:
+                rest += (asked.worker, asked.request, asked.lease_ms, asked.limit, *_slots(asked))
+            reply = await self._run(
+                "complete",
+                patience=patience,
+                claims=self.keys.claims(asked.worker if asked else "-"),
+                count=len(portion),
+                rest=rest,
+            )
+            words.extend(_words(reply[0]))
+            claimed = _read_claim(reply[1]) if asked is not None else None
+        return words, claimed
+
+    async def fail(self, failures: Sequence[Failure], *, patience: float | None = None) -> list[Ended]:
+        """End attempts that did not succeed: back to the queue after a backoff, FAILED or CANCELLED."""
+        words: list[Ended] = []
+        for at in range(0, len(failures), _MOST_REPORTS):
+            rest: list[Any] = []
+            for failure in failures[at : at + _MOST_REPORTS]:
+                rest += (failure.id, failure.token, failure.error, _what_follows(failure))
+            words.extend(_words(await self._run("fail", patience=patience, rest=rest)))
+        return words
+
+    async def release(self, releases: Sequence[Release], *, patience: float | None = None) -> list[Ended]:
+        """Give tasks back to their old places, their attempts not spent."""
+        words: list[Ended] = []
+        for at in range(0, len(releases), _MOST_REPORTS):
+            rest: list[Any] = []
+            for release in releases[at : at + _MOST_REPORTS]:
+                rest += (release.id, release.token, release.delay_ms)
+            words.extend(_words(await self._run("release", patience=patience, error=CANCELLED, rest=rest)))
+        return words
+
+    async def extend(
+        self, worker: str, leases: Sequence[tuple[str, str]], lease_ms: int, *, patience: float | None = None
+    ) -> Extension:
+        """Lengthen leases, given as (id, token), and give the worker's sign of life."""
+        extension = Extension([], [])
+        for at in range(0, max(len(leases), 1), _MOST_REPORTS):
+            reply = await self._run(
+                "extend",
+                patience=patience,
+                leased=self.keys.leased,
+                workers=self.keys.workers,
+                worker=worker,
+                lease=lease_ms,
+                rest=[text for lease in leases[at : at + _MOST_REPORTS] for text in lease],
+            )
+            extension.lost.extend(_words(reply[0]))
+            extension.cancelled.extend(_words(reply[1]))
+        return extension
+
+    async def progress(self, task_id: str, token: str, value: bytes) -> bool:
+        """Store what a running handler says; False if the lease is no longer its own."""
+        reply = await self._run("progress", run=self.keys.run(task_id), token=token, value=value)
+        return bool(reply[0] == b"stored")
+
+    async def wait_wake(self, types: Sequence[str], timeout: float) -> bool:
+        """Wait until one of the types may have work, at most *timeout* seconds.
+
+        Whoever is woken must claim, if only with no slots: that passes the marker on.
+        """
+        keys = [self.keys.wake(name) for name in types]
+        return await self._blocking_client.blpop(keys, timeout) is not None
+
+    async def listen(self, owner: str, timeout: float) -> list[str]:
+        """Wait for messages in the inbox *owner*, at most *timeout* seconds, and take them."""
+        inbox = self.keys.inbox(owner)
+        first = await self._blocking_client.blpop([inbox], timeout)
+        if first is None:
+            return []
+        more = await self._blocking_client.lpop(inbox, _MOST_REPORTS) or []
+        return [message.decode() for message in (first[1], *more)]
+
+    async def forget_worker(self, worker: str) -> None:
+        """Remove a worker that has ended from the list of workers."""
+
+        async def remove() -> None:
+            await self._client.zrem(self.keys.workers, worker)
+            await self._client.delete(self.keys.claims(worker), self.keys.inbox(worker))
+
+        await self._caller.persist(remove, "forget_worker", None)
+
+
+def _slots(request: ClaimRequest) -> list[Any]:
+    return [value for pair in request.slots.items() for value in pair]
+
+
+def _what_follows(failure: Failure) -> str:
+    if failure.cancelled:
+        return "cancelled"
+    return "dead" if failure.retry_in_ms is None else f"retry:{failure.retry_in_ms}"
+
+
+def _words(reply: Sequence[bytes]) -> list[Any]:
+    return [word.decode() for word in reply]
+
+
+def _read_claim(reply: Sequence[Any]) -> Claim:
+    now, due = reply[1], reply[2]
+    tasks = [
+        ClaimedTask(
+            reply[at].decode(),
+            reply[at + 1].decode(),
+            reply[at + 2],
+            reply[at + 3],
+            reply[at + 4],
+            reply[at + 5],
+        )
+        for at in range(4, len(reply), _CLAIM_FIELDS)
+    ]
+    return Claim(tasks, seconds_until(due, now), reply[3] == 1)
+
+
+def seconds_until(due: bytes, now: int) -> float | None:
+    """Return how long it is from *now* (epoch ms) until *due*; None if nothing is due."""
+    return max(0.0, (float(due) - now) / 1000) if due else None

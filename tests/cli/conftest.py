@@ -1,0 +1,94 @@
+"""Runs the command line in this process, or as the program that users start."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskqueue.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        """The JSON documents on stdout, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def environment(url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names the test's server and queue, as that of a user would."""
+    monkeypatch.setenv("TASKQUEUE_URL", url)
+    monkeypatch.setenv("TASKQUEUE_NAME", queue_name)
+
+
+@pytest.fixture
+def cli(
+    environment: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Call the command line in this process."""
+
+    def call(*arguments: str, stdin: str | bytes = b"") -> Result:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Result(int(ended.value.code), out, err)
+
+    return call
+
+
+@pytest.fixture
+def program(environment: None, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start the command line as a process of its own, in an empty folder."""
+
+    def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "taskqueue", *arguments],
+            cwd=options.pop("cwd", tmp_path),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    return start
+
+
+def enqueue(cli: Run, **fields: Any) -> str:
+    """Enqueue one task through the command line and return its id."""
+    document = {"taskType": "CHATGPT", "payload": {"prompt": "hello"}, **fields}
+    result = cli("enqueue", "-", "--json", stdin=json.dumps(document))
+    assert result.code == 0, result.err
+    task_id: str = result.json["task"]["id"]
+    return task_id

@@ -1,0 +1,143 @@
+"""Threads: those for handlers, and the one for what must go on while a handler blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import pytest
+
+from scheduler.background import Background
+from scheduler.threads import DaemonThreads
+from tests.servers import wait_until
+
+
+def threads_named(prefix: str) -> list[threading.Thread]:
+    """Return the living threads of a pool."""
+    return [each for each in threading.enumerate() if each.name.startswith(prefix)]
+
+
+def test_a_pool_grows_with_the_work_up_to_its_size() -> None:
+    """An idle thread is used before a new one is made; what is too much waits."""
+    pool = DaemonThreads(2, "test-grow")
+    gate, done = threading.Event(), SimpleQueue[int]()
+
+    pool.submit(lambda: done.put(0))
+    assert done.get(timeout=5) == 0
+    wait_until(lambda: pool._busy == 0, "the thread is idle")
+    pool.submit(lambda: done.put(1))
+    assert done.get(timeout=5) == 1
+    assert len(threads_named("test-grow")) == 1
+
+    for number in range(4):
+        pool.submit(lambda number=number: (gate.wait(5), done.put(number)))  # type: ignore[misc]
+    assert len(threads_named("test-grow")) == 2
+    assert all(each.daemon for each in threads_named("test-grow"))
+    gate.set()
+    assert sorted(done.get(timeout=5) for _ in range(4)) == [0, 1, 2, 3]
+
+    pool.close()
+    wait_until(lambda: not threads_named("test-grow"), "the threads end")
+
+
+def test_a_closed_pool_finishes_what_it_was_given() -> None:
+    """Nobody waits for it."""
+    pool, done = DaemonThreads(1, "test-close"), SimpleQueue[int]()
+    pool.submit(lambda: (time.sleep(0.01), done.put(1)))  # type: ignore[arg-type,return-value]
+    pool.submit(lambda: done.put(2))
+    pool.close()
+
+    assert [done.get(timeout=5), done.get(timeout=5)] == [1, 2]
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_a_background_runs_until_it_is_stopped(threaded: bool) -> None:
+    """In a thread with a loop of its own, or in the caller's."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    ended = threading.Event()
+
+    async def serve(ready: Callable[[], None]) -> None:
+        loops.append(asyncio.get_running_loop())
+        ready()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    background = Background(serve, pytest.fail, threaded=threaded)
+    await background.start()
+    assert (loops[0] is asyncio.get_running_loop()) == (not threaded)
+    await background.stop()
+
+    assert ended.is_set()
+    await background.stop()
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_what_keeps_a_background_from_starting_is_raised(threaded: bool) -> None:
+    """By start()."""
+
+    async def serve(ready: Callable[[], None]) -> None:
+        raise ConnectionError("no server")
+
+    background = Background(serve, pytest.fail, threaded=threaded)
+
+    with pytest.raises(ConnectionError, match="no server"):
+        await background.start()
+    await background.stop()
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_a_background_that_crashes_says_so(threaded: bool) -> None:
+    """In the caller's loop; nobody would see it else."""
+    crash: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    async def serve(ready: Callable[[], None]) -> None:
+        ready()
+        raise ZeroDivisionError
+
+    background = Background(serve, crash.set_result, threaded=threaded)
+    await background.start()
+
+    assert isinstance(await asyncio.wait_for(crash, 5), ZeroDivisionError)
+    await background.stop()
+
+
+async def test_a_background_that_never_started_is_stopped_at_once() -> None:
+    """And one that is stopped while it starts does not go on."""
+    served: list[str] = []
+
+    async def serve(ready: Callable[[], None]) -> None:
+        served.append("begun")
+        await asyncio.Event().wait()
+
+    background = Background(serve, pytest.fail)
+    await background.stop()
+    assert served == []
+
+    starting = asyncio.create_task(background.start())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(background.stop(), 5)
+    starting.cancel()
+
+
+async def test_a_background_beats_while_the_callers_loop_is_blocked() -> None:
+    """This is what it is for."""
+    beats = 0
+
+    async def serve(ready: Callable[[], None]) -> None:
+        nonlocal beats
+        ready()
+        while True:
+            await asyncio.sleep(0.005)
+            beats += 1
+
+    background = Background(serve, pytest.fail)
+    await background.start()
+    before = beats
+    time.sleep(0.2)
+    assert beats - before >= 5
+    await background.stop()
