@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
@@ -9,8 +10,10 @@ from benchmarks.load import TYPE, specs
 from benchmarks.marks import Marks
 from benchmarks.probe import Cost
 from benchmarks.workers import Worker, until
+from taskqueue import TaskQueue
 
 _PATIENCE = 300.0
+_POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,17 @@ async def drain(
                 with bench.probe.cost() as cost:
                     await queue.resume(type=TYPE)
                     await _all_started(marks, crew)
-                    while (await queue.stats()).processing:
-                        pass
+                    await _all_stored(queue)
             started, ended = marks.last_start - marks.first_start, marks.last_end - marks.first_start
         return Drained(started / 1e9, ended / 1e9, sum(worker.cpu for worker in crew), cost)
+
+
+async def _all_stored(queue: TaskQueue) -> None:
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            if not (await queue.stats()).processing:
+                return
+            await asyncio.sleep(_POLL)
 
 
 async def _all_started(marks: Marks, crew: list[Worker]) -> None:

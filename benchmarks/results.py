@@ -16,6 +16,7 @@ class Goal:
     limit: float
 
     def is_met_by(self, value: float) -> bool:
+        """Whether *value* is good enough."""
         return value >= self.limit if self.bound == "at least" else value <= self.limit
 
 
@@ -41,6 +42,7 @@ class Result:
 
     @property
     def median(self) -> float:
+        """The value of the run in the middle."""
         return median(self.values)
 
     def as_json(self) -> dict[str, Any]:

@@ -85,13 +85,14 @@ async def store(url: str, keys: Keys, clock: FakeClock) -> AsyncIterator[Store]:
 @pytest.fixture(autouse=True)
 def sound_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     """After every test on a real server: the whole audit of its queue, then nothing is left of it."""
-    yield
-    if not {"server", "queue_name"} <= set(request.fixturenames) or "unsound" in request.keywords:
+    if not {"server", "queue_name"} <= set(request.fixturenames):
+        yield
         return
+    server: RealServer = request.getfixturevalue("server")
     name: str = request.getfixturevalue("queue_name")
-    with request.getfixturevalue("server").client() as looking:
-        problems = audit(looking, name)
-        pattern = Keys(name).prefix.replace("{", "\\{") + "*"
-        for key in looking.scan_iter(match=pattern, count=1000):
-            looking.delete(key)
+    yield
+    with server.client() as client:
+        problems = audit(client, name)
+        for key in client.scan_iter(match=Keys(name).prefix.replace("{", "\\{") + "*", count=1000):
+            client.delete(key)
     assert problems == []

@@ -13,6 +13,7 @@ import typer
 from taskqueue.cli import control, dead, doctor, enqueue, limits, stats, tasks, worker
 from taskqueue.cli.demo import command as demo
 from taskqueue.cli.exits import EXIT_CODES, ExitCode, Stop, code_of
+from taskqueue.cli.logs import silence_logging
 from taskqueue.cli.output import say, write_line
 from taskqueue.errors import TaskQueueError
 
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the program's name; None takes that of the process.
     """
+    silence_logging()
     try:
         code = app(args=arguments, prog_name="taskqueue", standalone_mode=False)
     except Stop as stop:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from taskqueue.cli.contract import in_contract_words, task_spec
 from taskqueue.cli.documents import error_document, task_document
 from taskqueue.cli.exits import ExitCode, Stop
 from taskqueue.cli.feed import Feed
+from taskqueue.cli.logs import showing_warnings
 from taskqueue.cli.output import say, write_json, write_line
 from taskqueue.cli.reading import BadDocument, Document, read_documents
 from taskqueue.cli.runtime import open_queue, run
@@ -78,7 +79,7 @@ def enqueue(
     enqueued. Exit code 2 if any was invalid, else 1 if any was refused (its idempotency key is
     taken, or the queue is full), else 0.
     """
-    with _open(file, again=strict) as stream:
+    with showing_warnings(), _open(file, again=strict) as stream:
         report = Report(source="stdin" if file == "-" else file, as_json=as_json)
         run(_enqueue_all(url, queue, stream, tenant, report, strict=strict))
     counts = report.counts
@@ -162,19 +163,32 @@ class Report:
 @contextmanager
 def _open(file: str, *, again: bool) -> Iterator[IO[bytes]]:
     """Open the input; *again* makes a pipe one that can be read twice."""
+    if file == "-" and not again:
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        with _explained(file):
+            if file == "-":
+                stream: IO[bytes] = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+                shutil.copyfileobj(sys.stdin.buffer, stream)
+                stream.seek(0)
+            else:
+                stream = stack.enter_context(Path(file).open("rb"))
+        yield stream
+
+
+@contextmanager
+def _explained(file: str) -> Iterator[None]:
+    """Say which input could not be read; around nothing else, since a server that is away is an OSError too."""
     try:
-        if file != "-":
-            with Path(file).open("rb") as stream:
-                yield stream
-        elif again:
-            with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-                shutil.copyfileobj(sys.stdin.buffer, spool)
-                spool.seek(0)
-                yield spool
-        else:
-            yield sys.stdin.buffer
+        yield
     except OSError as error:
         raise Stop(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _documents(stream: IO[bytes], source: str) -> Iterator[Document | BadDocument]:
+    with _explained(source):
+        yield from read_documents(stream)
 
 
 async def _enqueue_all(
@@ -183,7 +197,7 @@ async def _enqueue_all(
     async with open_queue(url, name) as queue:
         if strict and not _is_right(queue, stream, tenant, report):
             return
-        async for batch in Feed(read_documents(stream), CHUNK).batches():
+        async for batch in Feed(_documents(stream, report.source), CHUNK).batches():
             found = [(document.line, _spec(document, tenant)) for document in batch]
             specs = [spec for _, spec in found if isinstance(spec, TaskSpec)]
             outcomes = iter(await queue.enqueue_many(specs, return_exceptions=True))
@@ -207,7 +221,7 @@ def _is_right(queue: TaskQueue, stream: IO[bytes], tenant: str, report: Report) 
     from taskqueue.settings import Settings
 
     order, max_bytes = queue.store.settings.order, Settings.load().max_payload
-    for document in read_documents(stream):
+    for document in _documents(stream, report.source):
         spec = _spec(document, tenant)
         if isinstance(spec, TaskSpec):
             try:

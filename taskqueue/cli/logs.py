@@ -1,13 +1,39 @@
-"""What a long-running command logs, on stderr: lines for people, or one JSON object a line."""
+"""What commands log, on stderr: workers everything, in lines or in JSON; others nothing or warnings."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from taskqueue.cli.output import plain, utc
+
+
+_PACKAGES = ("taskqueue", "scheduler")
+_SILENCE = logging.NullHandler()
+
+
+def silence_logging() -> None:
+    """Log nothing, unless a command asks for it: what matters to its user is said by the command."""
+    for package in _PACKAGES:
+        logging.getLogger(package).addHandler(_SILENCE)
+
+
+@contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Show warnings as messages, such as that of a server that loses what it accepts when it crashes."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(Warnings())
+    logger = logging.getLogger("taskqueue")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
@@ -22,6 +48,14 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level)
+
+
+class Warnings(logging.Formatter):
+    """A sentence after the program's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return f"taskqueue: {record.levelname.lower()}: {plain(record.getMessage())}"
 
 
 class Lines(logging.Formatter):

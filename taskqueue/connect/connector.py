@@ -25,6 +25,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.connect.address import Address, Kind, Login, parse_address
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
@@ -43,6 +44,7 @@ _CONNECT_TIMEOUT: Final = 5.0  # seconds
 _SENTINEL_TIMEOUT: Final = 1.0  # seconds; a dead Sentinel must not use up the patience for the others
 _MAX_CONNECTIONS: Final = 10_000  # what a server admits by default: it shall be the one to refuse
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two tries of `open`
+_OUT_OF_TIME: Final = (TimeoutError, RedisTimeoutError)
 _WORDS: Final = {
     ConnectionRefusedError: "connection refused",
     FileNotFoundError: "there is no such socket",
@@ -183,7 +185,7 @@ class Connector:
                         await client.ping()
                 except (RedisError, OSError) as error:
                     # Running out of time says less than what went wrong before.
-                    last = last if last is not None and isinstance(error, TimeoutError) else _refusal(error)
+                    last = last if last is not None and isinstance(error, _OUT_OF_TIME) else _refusal(error)
                 else:
                     return
                 if isinstance(last, (ResponseError, AuthenticationError)) or loop.time() + pause >= deadline:
@@ -325,7 +327,7 @@ def _advice(error: Exception) -> str:
         return "Check the user and the password in the URL."
     if isinstance(error, ResponseError):
         return "The server is there but refuses: see its message."
-    if isinstance(error, TimeoutError):
+    if isinstance(error, _OUT_OF_TIME):
         return "Check the address, and that nothing between here and there drops the packets."
     return (
         "Check the address and that a server runs there; or set TASKQUEUE_URL to another server, such as "

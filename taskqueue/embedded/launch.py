@@ -38,33 +38,17 @@ def start_guard(layout: Layout, socket: Path, linger: float, deadline: float) ->
             "the embedded server needs to know the Python interpreter, and sys.executable does not say it: "
             "set TASKQUEUE_URL to a server that is running elsewhere"
         )
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    log = os.open(layout.log, flags, 0o600)
+    log = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     reader, writer = os.pipe()
     try:
         if os.fstat(log).st_size > _LARGEST_LOG:
             os.ftruncate(log, 0)
         log_began = os.fstat(log).st_size
-        # -I -S: nothing that the user's environment or site-packages would add, in a tenth of the time.
-        words = [sys.executable, "-I", "-S", str(_SCRIPT)]
-        words += [str(layout.folder), binary, str(socket), repr(linger), str(writer)]
-        subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[writer],
-            start_new_session=True,
-            check=False,
-        )
-        os.close(writer)
-        writer = -1
+        _run([str(layout.folder), binary, str(socket), repr(linger)], log, writer)
         said = _read_line(reader, deadline)
     finally:
         os.close(log)
         os.close(reader)
-        if writer != -1:
-            os.close(writer)
     if said in ("", FAILED):
         raise ServerUnavailable(
             f"the embedded server in {layout.folder} could not be started with {binary}. Its log, "
@@ -75,6 +59,24 @@ def start_guard(layout: Layout, socket: Path, linger: float, deadline: float) ->
             f"the embedded server in {layout.folder} was started but is not ready yet: it may be loading its "
             f"data; try again, or look into {layout.log}"
         )
+
+
+def _run(arguments: list[str], log: int, writer: int) -> None:
+    """Start the script; it returns at once and leaves the guard behind, which holds the pipe's other end."""
+    # -I -S: nothing that the user's environment or site-packages would add, in a tenth of the time.
+    words = [sys.executable, "-I", "-S", str(_SCRIPT), *arguments, str(writer)]
+    try:
+        subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[writer],
+            start_new_session=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
 
 
 def _read_line(reader: int, deadline: float) -> str | None:

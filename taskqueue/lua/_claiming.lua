@@ -74,7 +74,12 @@ end
 local function take_head(entry)
   local lane = entry.lane
   local tenant = lane.tenant
-  taken[#taken + 1] = { id = entry.tasks[entry.at], entry = entry, priority = entry.priority }
+  local id = entry.tasks[entry.at]
+  -- Every field is named here: a table that grows later is built again and again.
+  taken[#taken + 1] = {
+    id = id, entry = entry, priority = entry.priority, run = keys.run(id),
+    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0,
+  }
   entry.taken = entry.taken + 1
   entry.at = entry.at + 2
   entry.want.open = entry.want.open - 1
@@ -140,11 +145,12 @@ local function read_runs()
       untake_from(index)
       return
     end
-    task.run = keys.run(task.id)
     local run = call("HMGET", task.run, "attempt", "deliveries", "crashes")
-    task.attempt = tonumber(run[1] or 0) + 1
-    task.deliveries = tonumber(run[2] or 0) + 1
-    task.crashes = tonumber(run[3] or 0)
+    if run[2] then
+      task.attempt = tonumber(run[1] or 0) + 1
+      task.deliveries = tonumber(run[2]) + 1
+      task.crashes = tonumber(run[3] or 0)
+    end
   end
 end
 

@@ -11,7 +11,6 @@ local function plan_ends(ends)
   local rooms = {}
   for id, header in pairs(ends) do
     rooms[#rooms + 1] = keys.waiters(id)
-    probe("zset", header.lane.tenant.finished)
     if header.idem ~= "" then
       call("EXISTS", keys.idem(header.lane.tenant.name, header.idem))
     end
@@ -43,11 +42,11 @@ local function tell_waiters(id, header)
 end
 
 -- Apply half. The run hash has been written already.
-local function end_task(id, header, is_failure)
+local function end_task(id, run, header, is_failure)
   local lane = header.lane
   local expires = max(header.created + meta.retention, now + min(KEEP_FINISHED, meta.retention))
   call("PEXPIREAT", keys.task(id), expires)
-  call("PEXPIREAT", keys.run(id), expires)
+  call("PEXPIREAT", run, expires)
   if header.idem ~= "" then
     call("PEXPIREAT", keys.idem(lane.tenant.name, header.idem), expires)
   end

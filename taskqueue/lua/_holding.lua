@@ -4,7 +4,8 @@
 
 -- Returns the claim, or nil and the outcome that this token has had already.
 local function read_claim(id, token)
-  local run = call("HMGET", keys.run(id), "state", "token", "outcome", "cancel")
+  local key = keys.run(id)
+  local run = call("HMGET", key, "state", "token", "outcome", "cancel")
   if not run[2] or run[2] ~= token then
     return nil, "stale"
   end
@@ -15,13 +16,22 @@ local function read_claim(id, token)
   if not header then
     return nil, "stale"
   end
-  return { id = id, header = header, is_cancelled = run[4] == "1" }
+  -- Every field is named here: a table that grows later is built again and again.
+  return {
+    id = id, run = key, header = header, is_cancelled = run[4] == "1",
+    outcome = false, value = false, due = false, crashes = 0,
+  }
 end
 
 -- Plan half of the end of a lease, whatever the outcome.
 local function plan_return(claim)
-  probe("zset", keys.leased)
-  plan_place(claim.header.lane, true)
+  local lane = claim.header.lane
+  if not lane.is_returned then
+    lane.is_returned = true
+    probe("zset", keys.leased)
+    plan_place(lane, true)
+    probe("zset", lane.tenant.finished)
+  end
 end
 
 -- Apply halves.
@@ -33,15 +43,15 @@ local function requeue(claim, outcome, due)
   released[#released + 1] = claim.id
   count_processing(header.lane, -1)
   count_queued(header.lane, header.priority, 1)
-  call("HSET", keys.run(claim.id), "state", "QUEUED", "outcome", outcome)
+  call("HSET", claim.run, "state", "QUEUED", "outcome", outcome)
   place(claim.id, header.lane, header.priority, header.sequence, due)
 end
 
 local function finish(claim, state, outcome, field, value)
   released[#released + 1] = claim.id
   count_processing(claim.header.lane, -1)
-  call("HSET", keys.run(claim.id), "state", state, "outcome", outcome, "finished_at", now, field, value)
-  end_task(claim.id, claim.header, state == "FAILED")
+  call("HSET", claim.run, "state", state, "outcome", outcome, "finished_at", now, field, value)
+  end_task(claim.id, claim.run, claim.header, state == "FAILED")
 end
 
 -- Writes everything gathered above. One order for all scripts: leases, counters, places, lanes.

@@ -16,6 +16,8 @@ local function parse_header(record)
     priority = tonumber(priority),
     fingerprint = fingerprint,
     idem = idem,
+    waiting = false,
+    is_delayed = false,
   }
 end
 

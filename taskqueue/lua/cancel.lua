@@ -43,12 +43,13 @@ if state == "PROCESSING" then
 elseif state ~= "QUEUED" or not plan_removal(id, header) then
   return { "finished" }
 end
+probe("zset", header.lane.tenant.finished)
 plan_ends({ [id] = header })
 
 -- Apply
 remove_queued(id, header)
 call("HSET", run, "state", "CANCELLED", "outcome", "cancelled", "finished_at", now, "error", ARGV[4])
-end_task(id, header, false)
+end_task(id, run, header, false)
 write_tallies()
 write_places()
 write_ends()

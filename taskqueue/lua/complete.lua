@@ -37,7 +37,7 @@ for index = 1, count do
   end
   if not outcome then
     outcome = "completed"
-    claim.result = ARGV[at + 2]
+    claim.value = ARGV[at + 2]
     plan_return(claim)
     completed[#completed + 1] = claim
     ends[id] = claim.header
@@ -49,7 +49,7 @@ plan_ends(ends)
 -- Apply
 if #completed > 0 then
   for _, claim in ipairs(completed) do
-    finish(claim, "COMPLETED", "completed", "result", claim.result)
+    finish(claim, "COMPLETED", "completed", "result", claim.value)
   end
   write_returns()
 end

@@ -28,7 +28,7 @@ for index = 1, (#ARGV - 2) / 4 do
   local claim, outcome = read_claim(id, ARGV[at + 1])
   outcome = outcome or seen[id]
   if not outcome then
-    claim.error = ARGV[at + 2]
+    claim.value = ARGV[at + 2]
     plan_return(claim)
     failed[#failed + 1] = claim
     local backoff = tonumber(match(what, "^retry:(%d+)$"))
@@ -36,7 +36,7 @@ for index = 1, (#ARGV - 2) / 4 do
       outcome = "cancelled"
     elseif backoff then
       outcome = "retried"
-      claim.due = backoff > 0 and now + backoff or nil
+      claim.due = backoff > 0 and now + backoff
     else
       outcome = "failed"
     end
@@ -54,10 +54,10 @@ plan_ends(ends)
 for _, claim in ipairs(failed) do
   if claim.outcome == "retried" then
     requeue(claim, "retried", claim.due)
-    call("HSET", keys.run(claim.id), "error", claim.error)
+    call("HSET", claim.run, "error", claim.value)
   else
     local state = claim.outcome == "failed" and "FAILED" or "CANCELLED"
-    finish(claim, state, claim.outcome, "error", claim.error)
+    finish(claim, state, claim.outcome, "error", claim.value)
   end
 end
 write_returns()

@@ -72,7 +72,7 @@ plan_ends(ends)
 call("HSET", meta_key, "reaped_at", now, "longest_lease", longest)
 local requeued, dead, cancelled = {}, {}, {}
 for _, claim in ipairs(claims) do
-  call("HSET", keys.run(claim.id), "crashes", claim.crashes)
+  call("HSET", claim.run, "crashes", claim.crashes)
   if claim.is_cancelled then
     finish(claim, "CANCELLED", "reaped", "error", error_of_cancel)
     cancelled[#cancelled + 1] = claim.id

@@ -37,7 +37,7 @@ for index = 1, (#ARGV - 3) / 3 do
       ends[id] = claim.header
     end
     claim.outcome = outcome
-    claim.due = delay > 0 and now + delay or nil
+    claim.due = delay > 0 and now + delay
     seen[id] = outcome
   end
   words[index] = outcome
@@ -50,7 +50,7 @@ for _, claim in ipairs(released_here) do
     finish(claim, "CANCELLED", "cancelled", "error", error_of_cancel)
   else
     requeue(claim, "released", claim.due)
-    call("HINCRBY", keys.run(claim.id), "attempt", -1)
+    call("HINCRBY", claim.run, "attempt", -1)
   end
 end
 write_returns()

@@ -49,7 +49,7 @@ class Connecting:
     async def _open(self) -> TaskQueue:
         resources = AsyncExitStack()
         store = await resources.enter_async_context(open_store(self._connector, self._options))
-        return TaskQueue(store, self._options, self._connector.url_shown, resources)
+        return TaskQueue(store, self._options, self._connector, resources)
 
 
 class TaskQueue(OperatorCalls):
@@ -62,11 +62,15 @@ class TaskQueue(OperatorCalls):
     Attributes:
         name: Name of the queue.
         url: Its server, without the password.
+        connector: Makes more clients of that server; open for as long as the queue is.
     """
 
-    def __init__(self, store: Store, options: QueueOptions, url: str, resources: AsyncExitStack) -> None:
+    def __init__(
+        self, store: Store, options: QueueOptions, connector: Connector, resources: AsyncExitStack
+    ) -> None:
         self.name = options.name
-        self.url = url
+        self.url = connector.url_shown
+        self.connector = connector
         self._store = store
         self._resources = resources
         self._max_queued = options.max_queued

@@ -19,7 +19,8 @@ from taskqueue.store.replies import QueueSettings
 from taskqueue.task import Durability
 
 SCHEMA = 1
-_CONFIRM_MS = 5000
+_CONFIRM_MS = 2000
+"""How long a confirmation may take: well below the time-out of a reply, which would look like an outage."""
 
 
 class StoreBase:

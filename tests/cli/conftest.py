@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scheduler import Scheduler
+from taskqueue import TaskQueue
 from taskqueue.cli import main
+from taskqueue.store import ClaimRequest
+from tests.servers import RealServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +46,13 @@ class Result:
 Run = Callable[..., Result]
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[RealServer]:
+    """A server with nothing to warn of: what a command says is all that is on stderr."""
+    with RealServer(appendonly="yes", appendfsync="no") as running:
+        yield running
+
+
 @pytest.fixture
 def environment(url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment names the test's server and queue, as that of a user would."""
@@ -49,9 +61,7 @@ def environment(url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def cli(
-    environment: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def cli(environment: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Call the command line in this process."""
 
     def call(*arguments: str, stdin: str | bytes = b"") -> Result:
@@ -92,3 +102,39 @@ def enqueue(cli: Run, **fields: Any) -> str:
     assert result.code == 0, result.err
     task_id: str = result.json["task"]["id"]
     return task_id
+
+
+@pytest.fixture
+def work(url: str, queue_name: str) -> Callable[..., None]:
+    """Run everything that is queued through one handler, for one type of task."""
+
+    def run(handler: Callable[[Any], Any], type_: str = "CHATGPT", **options: Any) -> None:
+        scheduler = Scheduler(url, name=queue_name)
+        scheduler.handler(type_, **options)(handler)
+        asyncio.run(scheduler.run(burst=True, handle_signals=False))
+
+    return run
+
+
+@pytest.fixture
+def claimed(url: str, queue_name: str) -> Callable[[], None]:
+    """Let a worker that never reports take what is queued of CHATGPT."""
+
+    async def claim() -> None:
+        async with TaskQueue.connect(url, name=queue_name) as queue:
+            found = await queue.store.claim(ClaimRequest("silent", "first", {"CHATGPT": 100}, 100, 60_000))
+            assert found.tasks
+
+    return lambda: asyncio.run(claim())
+
+
+@pytest.fixture(autouse=True)
+def sound_queue(queue_name: str, server: Any) -> Any:  # TEMP
+    yield
+    with server.client() as c:
+        from tests.audit import audit
+        from taskqueue.keys import Keys
+        problems = audit(c, queue_name)
+        for key in c.scan_iter(match=Keys(queue_name).prefix.replace("{", "\\{") + "*", count=1000):
+            c.delete(key)
+    assert problems == []

@@ -30,7 +30,10 @@ def values(data: bytes) -> list[object]:
 
 
 documents = st.dictionaries(
-    st.text(max_size=5), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5), max_size=4
+    st.text(max_size=5),
+    st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5),
+    min_size=1,
+    max_size=4,
 )
 
 

@@ -227,7 +227,7 @@ def test_a_server_that_crashes_again_and_again_is_given_up(
 
 
 def test_a_crashed_server_is_not_waited_for_when_the_guard_must_end(
-    layout: Layout, server: Server, user: Callable[[], None]
+    layout: Layout, server: Server, user: Callable[[], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """SIGTERM arrives while the guard pauses before the next start."""
     script = Script(server, lambda: kill(layout))
@@ -246,6 +246,7 @@ def test_a_crashed_server_is_not_waited_for_when_the_guard_must_end(
     assert one.run(None)
 
     assert waits == [guard.FIRST_PAUSE]
+    assert "is up again" not in capfd.readouterr().err
 
 
 def test_a_guard_that_must_end_does_not_wait_at_the_door_for_ever(

@@ -290,7 +290,7 @@ async def test_a_client_of_a_cluster_starts_at_its_nodes() -> None:
 
 
 def test_the_sentinels_have_a_login_of_their_own() -> None:
-    """That of the server is no business of theirs."""
+    """That of the server is no business of theirs, and who they name is asked whether it is the master."""
     url = "rediss+sentinel://me:pw@a,b/main/2?sentinel_username=s&sentinel_password=sp"
 
     pool = cast("Redis", Connector.parse(url).client()).connection_pool
@@ -298,6 +298,7 @@ def test_the_sentinels_have_a_login_of_their_own() -> None:
     assert isinstance(pool, SentinelConnectionPool)
     assert pool.service_name == "main"
     assert pool.connection_kwargs["db"] == 2
+    assert pool.connection_kwargs["redis_connect_func"] is connector._greet_master
     assert (pool.connection_kwargs["username"], pool.connection_kwargs["password"]) == ("me", "pw")
     for sentinel, host in zip(pool.sentinel_manager.sentinels, ("a", "b"), strict=True):
         asking = options_of(sentinel)

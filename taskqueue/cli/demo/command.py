@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import typer
 
 from taskqueue.cli import options
@@ -23,8 +21,6 @@ def demo(*, as_json: options.AsJson = False) -> None:
     from taskqueue.cli.demo.play import play
     from taskqueue.cli.demo.watch import watching
 
-    # What goes wrong on purpose would be logged over the progress bars.
-    logging.getLogger("scheduler").addHandler(logging.NullHandler())
     with watching() as audience:
         audience.note("taskqueue demo: real tasks, real server, simulated providers")
         outcome = run(play(audience))

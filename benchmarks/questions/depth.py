@@ -1,0 +1,36 @@
+"""What does a task cost when a thousand, a hundred thousand, a million others wait?
+
+From enqueue to the stored result, 200 to a call, priorities at random, in one lane.
+"""
+
+from __future__ import annotations
+
+from benchmarks.bench import Bench
+from benchmarks.churn import Churned, churn
+from benchmarks.results import Goal, Result
+
+
+async def measure(bench: Bench) -> list[Result]:
+    tasks = bench.sizes.churn
+    measured = {depth: await churn(bench, depth, lanes=1) for depth in bench.sizes.depths}
+    results = [
+        result for depth, runs in measured.items() for result in costs(f"{depth:,} waiting", tasks, runs)
+    ]
+    (least, few), (most, many) = min(measured.items()), max(measured.items())
+    ratios = tuple(each.wall / other.wall for each, other in zip(many, few, strict=True))
+    case = f"time at {most:,} / at {least:,} waiting"
+    results.append(Result(case=case, unit="times", values=ratios, tasks=tasks, goal=Goal("at most", 1.3)))
+    ratios = tuple(each.server / other.server for each, other in zip(many, few, strict=True))
+    case = f"server CPU at {most:,} / at {least:,} waiting"
+    results.append(Result(case=case, unit="times", values=ratios, tasks=tasks, goal=Goal("at most", 1.3)))
+    return results
+
+
+def costs(case: str, tasks: int, runs: list[Churned]) -> list[Result]:
+    """Return what several runs say of the time and of the server's CPU time that a task takes."""
+    return [
+        Result(case=f"{case}: time", unit="us/task", values=tuple(run.wall for run in runs), tasks=tasks),
+        Result(
+            case=f"{case}: server CPU", unit="us/task", values=tuple(run.server for run in runs), tasks=tasks
+        ),
+    ]

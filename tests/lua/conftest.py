@@ -1,0 +1,75 @@
+"""Every test of a script runs on every server that this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import redis
+
+from taskqueue.connect import Connector
+from taskqueue.keys import Keys
+from taskqueue.ranking import Order
+from taskqueue.store import Store
+from taskqueue.testing import FakeClock
+from tests.audit import audit
+from tests.lua.scene import Scene
+from tests.servers import RealServer, available_servers
+
+MakeScene = Callable[..., Awaitable[Scene]]
+
+
+@pytest.fixture(scope="session", params=available_servers())
+def server(request: pytest.FixtureRequest) -> Iterator[RealServer]:
+    """A real server of each kind, on a unix socket."""
+    with RealServer(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def make_scene(
+    url: str, keys: Keys, client: redis.Redis, clock: FakeClock
+) -> AsyncIterator[MakeScene]:
+    """Opens the test's queue as the test wants it: order, policy, retention, clock."""
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            order: Order | None = None,
+            policy: Any = None,
+            retention: Any = None,
+            *,
+            clock: FakeClock = clock,
+        ) -> Scene:
+            connector = Connector.parse(url)
+            await connector.open()
+            stack.push_async_callback(connector.close)
+            blocking = connector.client(blocking=True)
+            store = Store(connector.client(), keys, blocking_client=blocking, clock=clock, patience=2.0)
+            stack.push_async_callback(store.close)
+            await store.open(order, policy, retention)
+            return Scene(store, clock, client)
+
+        yield make
+
+
+@pytest.fixture
+async def scene(make_scene: MakeScene) -> Scene:
+    """The test's queue: strict order, strict policy."""
+    return await make_scene()
+
+
+@pytest.fixture(autouse=True)
+def sound_queue(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After every test: the whole audit of its queue, then nothing is left of it."""
+    if "client" not in request.fixturenames:
+        yield
+        return
+    looking: redis.Redis = request.getfixturevalue("client")
+    keys: Keys = request.getfixturevalue("keys")
+    yield
+    problems = audit(looking, keys.name)
+    for key in looking.scan_iter(match=keys.prefix.replace("{", "\\{") + "*", count=1000):
+        looking.delete(key)
+    assert problems == []
