@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-Serve = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
-"""What runs in the background until it is cancelled; it calls its argument when it is ready."""
+Serve = Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
+"""What runs in the background: it calls the first argument when it is ready, and returns soon after the
+second was set."""
 
 
 class Background:
@@ -30,8 +31,9 @@ class Background:
         self._caller = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._caller.create_future()
         self._ended = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
         self._has_started = False
         self._is_stopping = False
 
@@ -45,19 +47,18 @@ class Background:
         if self._threaded:
             threading.Thread(target=self._run_thread, name="scheduler-background", daemon=True).start()
         else:
-            # Held by its own attribute, too: `_run` sets it, but only when it begins.
             self._task = self._caller.create_task(self._run())
         await self._ready
 
     async def stop(self) -> None:
-        """Cancel it, and return when it has ended."""
+        """Ask it to end, and return when it has."""
         if not self._has_started:
             return
-        # A thread that has not come far yet finds this; one that has, finds itself cancelled.
+        # A thread that has not come far yet finds the first of the two, one that has, the second.
         self._is_stopping = True
-        if self._loop is not None and self._task is not None:
+        if self._loop is not None and self._stopping is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended by itself
-                self._loop.call_soon_threadsafe(self._task.cancel)
+                self._loop.call_soon_threadsafe(self._stopping.set)
         await self._ended.wait()
 
     def _run_thread(self) -> None:
@@ -66,13 +67,11 @@ class Background:
             runner.run(self._run())
 
     async def _run(self) -> None:
+        self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
         try:
             if not self._is_stopping:
-                await self._serve(lambda: self._tell(self._become_ready, None))
-        except asyncio.CancelledError:
-            pass
+                await self._serve(lambda: self._tell(self._become_ready, None), self._stopping)
         except BaseException as error:  # noqa: BLE001  handed on: nobody awaits this thread
             self._tell(self._become_ready, error)
         finally:

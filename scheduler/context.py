@@ -132,12 +132,16 @@ class Context:
 
 
 async def _store_progress(run: Run, surroundings: Surroundings, data: bytes) -> None:
+    was_stopped = run.stop is not None
     try:
         async with asyncio.timeout(PROGRESS_PATIENCE):
             is_ours = await surroundings.store.progress(run.id, run.token, data)
     except (ServerUnavailable, TimeoutError) as error:
         logger.debug("progress of task %s was not stored: %s", run.id, error)
         return
+    if run.stop is not None and not was_stopped and run.handler.is_async:
+        # The cancel came meanwhile and was lost on the way (python/cpython#86296).
+        raise asyncio.CancelledError
     if not is_ours:
         surroundings.on_stale(run)
 

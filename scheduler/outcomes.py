@@ -87,6 +87,8 @@ class Outcomes:
         Returns:
             Whether anything is reported. Not about a run whose lease was lost.
         """
+        # Even where nothing is reported a slot became free.
+        self._wake()
         stop = run.stop
         if stop is Stop.STALE:
             return False
@@ -101,7 +103,6 @@ class Outcomes:
             self._batch.failures.append(failure)
         else:
             self._raised(run, _single(error))
-        self._wake()
         return True
 
     def refuse(self, run: Run, error: TaskError) -> None:

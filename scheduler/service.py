@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from scheduler.ending import end
 from scheduler.loop import Summary
 from scheduler.worker import Worker
 
@@ -53,8 +54,7 @@ class Service:
         try:
             await ready.wait()
         except asyncio.CancelledError:
-            running.cancel()
-            await asyncio.wait([running])
+            await end([running])
             raise
         if running.done():
             await running

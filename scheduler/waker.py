@@ -14,6 +14,7 @@ from collections.abc import Collection
 from random import Random
 
 from scheduler.bell import Bell
+from scheduler.ending import end
 from scheduler.outage import Outage, retry_delay
 from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Store
@@ -88,10 +89,7 @@ class Waker:
 
     async def close(self) -> set[str]:
         """End every wait, and return the types whose markers may have been taken by that."""
-        waits = list(self._waits)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await end(list(self._waits))
         return self.take() | set(self._waiting)
 
     async def _wait(self, types: list[str], timeout: float) -> None:

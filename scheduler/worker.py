@@ -18,6 +18,7 @@ from uuid import uuid4
 from scheduler.background import Background
 from scheduler.bell import Bell
 from scheduler.duties import Duty, repeat
+from scheduler.ending import end
 from scheduler.executor import Executor, Middleware
 from scheduler.heartbeat import Heartbeat, Inbox, Lease, Tell
 from scheduler.loop import ClaimLoop, Summary
@@ -137,9 +138,14 @@ class Worker:
             await self._say_goodbye(store)
 
     async def _serve_duties(
-        self, queue: TaskQueue, executor: Executor, home: asyncio.AbstractEventLoop, ready: Callable[[], None]
+        self,
+        queue: TaskQueue,
+        executor: Executor,
+        home: asyncio.AbstractEventLoop,
+        ready: Callable[[], None],
+        stopping: asyncio.Event,
     ) -> None:
-        """Run every background duty until cancelled; in a thread, with clients of its own."""
+        """Run every background duty until *stopping* is set; in a thread, with clients of its own."""
         plan, random = self._plan, Random()  # noqa: S311  jitter
         async with AsyncExitStack() as stack:
             store = queue.store
@@ -159,10 +165,17 @@ class Worker:
             )
             inbox = Inbox(store, self.name, cancelled=cancelled)
             duties: list[Duty[Any]] = [heartbeat, inbox, *maintenance_duties(store, random, plan.lease)]
-            async with asyncio.TaskGroup() as group:
-                for duty in duties:
-                    group.create_task(repeat(duty, self._outage, random))
+            loop = asyncio.get_running_loop()
+            tasks = [loop.create_task(repeat(duty, self._outage, random)) for duty in duties]
+            stop = loop.create_task(stopping.wait())
+            try:
                 ready()
+                await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await end([stop, *tasks])
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
 
     def _greet(self, queue: TaskQueue) -> None:
         plan = self._plan

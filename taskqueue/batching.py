@@ -25,6 +25,8 @@ MOST_ENTRIES = 1000
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes that one call of a script may carry."""
 
+_CANCEL_AGAIN_AFTER = 0.05  # seconds
+
 
 class Batcher(Generic[EntryT, ResultT]):
     """Hands entries of many callers to one function, and each result to its caller.
@@ -85,10 +87,12 @@ class Batcher(Generic[EntryT, ResultT]):
             drain: Whether to wait for their results; else their callers get a `TaskQueueError`.
         """
         self._is_closed = True
-        if self._sender is not None:
-            if not drain:
-                self._sender.cancel()
+        if self._sender is None:
+            return
+        if drain:
             await asyncio.wait([self._sender])
+        else:
+            await cancelled(self._sender)
 
     async def _send_all(self) -> None:
         try:
@@ -143,6 +147,17 @@ def _break_off(left: Iterable[tuple[EntryT, asyncio.Future[ResultT]]]) -> None:
     for _, future in left:
         if not future.done():
             future.set_exception(TaskQueueError("the queue was closed before the answer came"))
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel *task* and return when it has ended.
+
+    Once may not be enough: up to Python 3.11 `asyncio.wait_for`, with which redis-py sends, loses a
+    cancellation that comes just when it has finished (python/cpython#86296).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_AFTER)
 
 
 async def isolated(

@@ -203,8 +203,8 @@ local function add_claimed(reply, id, token, attempt, deliveries, crashes, recor
 end
 
 -- The same request again (its reply was lost) gets the same tasks again.
-local function replay(request, stored)
-  local reply = { "claimed", now, next_due() or "", 1 }
+local function replay(request, stored, more)
+  local reply = { "claimed", now, next_due() or "", more }
   for id in string.gmatch(stored, "\n([^\n]+)") do
     local run = call("HMGET", keys.run(id), "state", "token", "attempt", "deliveries", "crashes")
     local record = call("GET", keys.task(id))
@@ -220,14 +220,17 @@ end
 local function claim_tasks(at, claims)
   local worker, request = ARGV[at], ARGV[at + 1]
   local lease, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local stored = call("GET", claims)
-  if stored and sub(stored .. "\n", 1, #request + 1) == request .. "\n" then
-    return replay(request, stored)
-  end
-  local wants = {}
+  local wants, more = {}, 0
   for index = at + 4, #ARGV, 2 do
     wants[#wants + 1] = { type = ARGV[index], slots = tonumber(ARGV[index + 1]), offset = 0 }
     touch_type(ARGV[index])
+  end
+  local stored = call("GET", claims)
+  if stored and sub(stored .. "\n", 1, #request + 1) == request .. "\n" then
+    for _, want in ipairs(wants) do
+      more = is_runnable(want.type) and 1 or more
+    end
+    return replay(request, stored, more)
   end
   probe("zset", keys.leased)
   probe("zset", keys.due)
@@ -252,7 +255,6 @@ local function claim_tasks(at, claims)
     write_claim(worker, request, claims, lease)
   end
   refresh_lanes()
-  local more = 0
   for _, want in ipairs(wants) do
     local runnable = is_runnable(want.type)
     set_wake(want.type, runnable)

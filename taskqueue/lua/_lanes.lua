@@ -75,15 +75,20 @@ local function read_tenant(tenant)
   tenant.is_read = true
 end
 
+-- Lanes to refresh, and types that may have become runnable, at the end of the script.
 local touched, touched_types = {}, {}
+
+local function probe_type(type)
+  probe("zset", keys.lanes(type))
+  probe("list", keys.wake(type))
+  probe("hash", keys.limit_type(type))
+  probe("hash", keys.count_type(type))
+end
 
 local function touch_type(type)
   if not touched_types[type] then
     touched_types[type] = true
-    probe("zset", keys.lanes(type))
-    probe("list", keys.wake(type))
-    probe("hash", keys.limit_type(type))
-    probe("hash", keys.count_type(type))
+    probe_type(type)
   end
 end
 
@@ -91,7 +96,7 @@ local function touch_one(lane)
   if not lane.is_touched then
     lane.is_touched = true
     touched[#touched + 1] = lane
-    touch_type(lane.type)
+    probe_type(lane.type)
     probe("zset", lane.ready)
     probe("hash", lane.tenant.count)
     probe("hash", lane.tenant.limit)
@@ -108,6 +113,7 @@ end
 
 -- Plan half of whatever changes a lane. Reads the lane's tenant.
 local function touch_lane(lane)
+  touch_type(lane.type)
   if lane.is_touched then
     return
   end
@@ -180,6 +186,7 @@ local function refresh_lanes()
       end
       if lane_refresh(lane) then
         changed = changed + 1
+        touched_types[lane.type] = true
       end
       lane.is_touched = false
     end

@@ -92,8 +92,8 @@ local function decide(task)
     return "taken", task.id, same_payload(parse_header("1|1|1|" .. twin.record), task.record) and 1 or 0, "id"
   end
   local lane, tenant = task.lane, task.lane.tenant
-  if task.idem ~= "" then
-    local key = keys.idem(tenant.name, task.idem)
+  local key = task.idem ~= "" and keys.idem(tenant.name, task.idem)
+  if key then
     local holder = call("GET", key)
     twin = keys_here[key]
     if holder then
@@ -101,21 +101,19 @@ local function decide(task)
     elseif twin then
       return "taken", twin.id, same_payload(parse_header("1|1|1|" .. twin.record), task.record) and 1 or 0, "key"
     end
+  end
+  if max_queued and tenant.queued >= max_queued then
+    return "full", max_queued, "", ""
+  elseif lane.reserved and tenant.room <= 0 then
+    return "no_slot", tenant.most, "", ""
+  end
+  -- Nothing refuses it any more: it counts for the tasks that follow.
+  tenant.queued = (tenant.queued or 0) + 1
+  tenant.room = tenant.room - (lane.reserved and 1 or 0)
+  ids_here[task.id] = task
+  if key then
     keys_here[key] = task
   end
-  if max_queued then
-    if tenant.queued >= max_queued then
-      return "full", max_queued, "", ""
-    end
-    tenant.queued = tenant.queued + 1
-  end
-  if lane.reserved then
-    if tenant.room <= 0 then
-      return "no_slot", tenant.most, "", ""
-    end
-    tenant.room = tenant.room - 1
-  end
-  ids_here[task.id] = task
   task.is_new = true
   return "accepted", "", "", ""
 end
@@ -150,10 +148,6 @@ for index = 1, count do
     accepted[#accepted + 1] = task
   elseif task.word ~= "accepted" then
     refused = refused + 1
-    local key = task.idem ~= "" and keys.idem(task.lane.tenant.name, task.idem)
-    if key and keys_here[key] == task then
-      keys_here[key] = nil
-    end
   end
 end
 if atomic and refused > 0 then

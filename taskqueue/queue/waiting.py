@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from taskqueue.batching import Batcher, copy_of, isolated
+from taskqueue.batching import Batcher, cancelled, copy_of, isolated
 from taskqueue.errors import ServerUnavailable, TaskNotFound, TaskQueueError, WaitTimeout
 from taskqueue.ids import new_id
 
@@ -28,7 +29,9 @@ LOOK_AGAIN_AFTER = 5.0
 LISTEN_FOR = 5.0
 """Seconds that one call listens; when nobody waits any more, the listener ends after it."""
 
-_log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds between two attempts to listen
+
+_log = logging.getLogger("taskqueue.queue")
 
 
 class Waiting:
@@ -90,8 +93,7 @@ class Waiting:
         for task_id in list(self._waiters):
             self._fail(task_id, TaskQueueError(f"the queue was closed while task {task_id} was waited for"))
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await cancelled(self._listener)
         await self._watch.close(drain=False)
 
     async def _ask(self, ids: Sequence[str]) -> list[Task | None]:
@@ -120,14 +122,23 @@ class Waiting:
                 del self._waiters[task_id]
 
     async def _listen(self) -> None:
+        failures = 0
         while self._waiters:
             try:
                 messages = await self._store.listen(self._inbox, LISTEN_FOR)
             except ServerUnavailable as problem:
-                # The look asks the server too, so whoever waits hears of it from there.
-                _log.warning("cannot listen for finished tasks, trying again: %s", problem)
-                self._look_at_all()
+                failures += 1
+                if failures == 1:
+                    _log.warning("cannot listen for finished tasks, trying again: %s", problem)
+                    # A message may have been lost with the connection. The look asks the server for
+                    # as long as patience lasts, so it has its answer as soon as there is one.
+                    self._look_at_all()
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 continue
+            if failures:
+                _log.info("listening for finished tasks again")
+                failures = 0
             for message in messages:
                 word, _, task_id = message.partition(" ")
                 if word == "finished":

@@ -34,7 +34,10 @@ BAD_TASKS: list[tuple[str, dict[str, Any]]] = [
     *(("timeout", {"timeout": value}) for value in (timedelta(0), timedelta(days=8), 30)),
     *(("max_attempts", {"max_attempts": value}) for value in (0, 1001, True)),
     *(("cost", {"cost": value}) for value in (-1, True, 0.5)),
-    *(("webhook", {"webhook": value}) for value in ("ftp://example.org", "https://u:p@example.org", {})),
+    *(
+        ("webhook", {"webhook": value})
+        for value in ("ftp://example.org", "https://u:p@example.org", {"uri": "x"})
+    ),
     *(("durability", {"durability": value}) for value in ("disk", 1)),
     *(("reserve", {"reserve": value}) for value in (1, "yes")),
 ]
@@ -117,8 +120,9 @@ async def test_a_queue_that_was_made_otherwise_is_refused(url: str, queue_name: 
                 await TaskQueue.connect(url, name=queue_name, **wish)
             assert {refusal.value.setting: refusal.value.wanted} == wish
 
-        for accepted in ({}, {"stride": 50}, {"highest_priority": 20}):
-            async with TaskQueue.connect(url, name=queue_name, **accepted) as second:
+        accepted: list[dict[str, Any]] = [{}, {"stride": 50}, {"highest_priority": 20}]
+        for wish in accepted:
+            async with TaskQueue.connect(url, name=queue_name, **wish) as second:
                 await second.enqueue("CALL", {}, priority=20)
 
 

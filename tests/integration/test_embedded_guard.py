@@ -302,7 +302,7 @@ def test_the_server_of_a_guard_that_died_is_told_to_end(layout: Layout, orphan: 
 
     after.claim_data(orphan.socket, patience=0.5)
 
-    assert orphan.has_ended()
+    wait_until(orphan.has_ended, "the former server has ended")
     after.stop(grace=1.0)
 
 

@@ -53,8 +53,9 @@ class Bench:
     async def outcome(self) -> Batch:
         """Return what is reported next."""
         async with asyncio.timeout(5):
-            await self.rung.wait()
-        self.rung.clear()
+            while not self.outcomes:
+                await self.rung.wait()
+                self.rung.clear()
         return self.outcomes.take()
 
     async def run(self, claimed: ClaimedTask | None = None) -> Completion | Failure | Release:
@@ -629,6 +630,7 @@ async def test_a_lost_lease_stops_the_handler_and_drops_its_outcome(
     await until(lambda: bench.executor.running == 0)
 
     assert not bench.outcomes
+    assert bench.rung.is_set(), "a slot became free: the claim loop must hear of it"
     assert bench.executor.runs == {}
     assert "its lease was lost" in caplog.text
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from scheduler.background import Background
+from scheduler.ending import end
 from scheduler.threads import DaemonThreads
 from tests.servers import wait_until
 
@@ -59,13 +60,11 @@ async def test_a_background_runs_until_it_is_stopped(threaded: bool) -> None:
     loops: list[asyncio.AbstractEventLoop] = []
     ended = threading.Event()
 
-    async def serve(ready: Callable[[], None]) -> None:
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         loops.append(asyncio.get_running_loop())
         ready()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+        await stopping.wait()
+        ended.set()
 
     background = Background(serve, pytest.fail, threaded=threaded)
     await background.start()
@@ -80,7 +79,7 @@ async def test_a_background_runs_until_it_is_stopped(threaded: bool) -> None:
 async def test_what_keeps_a_background_from_starting_is_raised(threaded: bool) -> None:
     """By start()."""
 
-    async def serve(ready: Callable[[], None]) -> None:
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         raise ConnectionError("no server")
 
     background = Background(serve, pytest.fail, threaded=threaded)
@@ -95,7 +94,7 @@ async def test_a_background_that_crashes_says_so(threaded: bool) -> None:
     """In the caller's loop; nobody would see it else."""
     crash: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
-    async def serve(ready: Callable[[], None]) -> None:
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         ready()
         raise ZeroDivisionError
 
@@ -110,9 +109,9 @@ async def test_a_background_that_never_started_is_stopped_at_once() -> None:
     """And one that is stopped while it starts does not go on."""
     served: list[str] = []
 
-    async def serve(ready: Callable[[], None]) -> None:
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         served.append("begun")
-        await asyncio.Event().wait()
+        await stopping.wait()
 
     background = Background(serve, pytest.fail)
     await background.stop()
@@ -124,14 +123,33 @@ async def test_a_background_that_never_started_is_stopped_at_once() -> None:
     starting.cancel()
 
 
+async def test_a_task_that_loses_a_cancel_is_cancelled_again() -> None:
+    """Tasks of our own end for sure, whatever the library below them does."""
+    cancels = 0
+
+    async def loses_one() -> None:
+        nonlocal cancels
+        while cancels < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancels += 1
+
+    task = asyncio.create_task(loses_one())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end([task]), 5)
+
+    assert (task.done(), cancels) == (True, 2)
+
+
 async def test_a_background_beats_while_the_callers_loop_is_blocked() -> None:
     """This is what it is for."""
     beats = 0
 
-    async def serve(ready: Callable[[], None]) -> None:
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         nonlocal beats
         ready()
-        while True:
+        while not stopping.is_set():
             await asyncio.sleep(0.005)
             beats += 1
 

@@ -1,0 +1,148 @@
+"""claim under the policies: who runs next when several tenants wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from taskqueue.errors import QueueMismatch
+from taskqueue.ranking import Policy, register_policy
+from tests.lua.conftest import MakeScene
+from tests.lua.scene import Scene
+
+NEWEST_FIRST = register_policy(
+    Policy(
+        "test_newest_lane_first",
+        uses_virtual_time=False,
+        rank=lambda head, priority, virtual: -head,
+        source="""
+        local policy = {
+          virtual = false,
+          rank = function(head, priority, virtual)
+            return -head
+          end,
+        }
+        """,
+    )
+)
+"""A policy as a user writes it: the lane whose head came last runs first."""
+
+
+async def one_by_one(scene: Scene, count: int) -> list[str]:
+    """Claim tasks one at a time, and return the first letters of their ids."""
+    return [(await scene.claim_one()).id[0] for _ in range(count)]
+
+
+async def test_strict_knows_no_tenants(scene: Scene) -> None:
+    """A tenant with a hundred better tasks runs all of them first."""
+    await scene.enqueue("z", tenant="zeta", priority=1)
+    await scene.enqueue(*(f"a{number}" for number in range(100)), tenant="acme", priority=2)
+
+    claim = await scene.claim()
+
+    assert claim.tasks[-1].id == "z"
+
+
+async def test_fair_tenants_take_turns(make_scene: MakeScene) -> None:
+    """A flood of one tenant does not hold up the other, whatever the priorities."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue(*(f"a{number}" for number in range(10)), tenant="acme", priority=9)
+    await scene.enqueue("z1", "z2", "z3", tenant="zeta", priority=1)
+
+    assert sorted(await one_by_one(scene, 6)) == ["a", "a", "a", "z", "z", "z"]
+    assert await one_by_one(scene, 7) == ["a"] * 7
+
+
+async def test_fair_tenants_keep_priority_and_order_inside(make_scene: MakeScene) -> None:
+    """Each tenant's own tasks run by priority, then in the order of submission."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("a-low", tenant="acme", priority=1)
+    await scene.enqueue("a-high-1", "a-high-2", tenant="acme", priority=5)
+    await scene.enqueue("z", tenant="zeta")
+
+    claim = await scene.claim()
+
+    own = [task.id for task in claim.tasks if task.id.startswith("a")]
+    assert own == ["a-high-1", "a-high-2", "a-low"]
+
+
+async def test_a_weight_is_a_share(make_scene: MakeScene) -> None:
+    """Weight 3 against 1: of 40 turns 30 and 10, in one claim or in many."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.store.set_limit(tenant="acme", weight=3)
+    for name, tenant in (("a", "acme"), ("z", "zeta")):
+        await scene.offer(*(scene.entry(f"{name}{number}", tenant=tenant) for number in range(100)))
+
+    single = Counter(await one_by_one(scene, 40))
+    at_once = Counter(task.id[0] for task in (await scene.claim(limit=40)).tasks)
+
+    assert single["a"] in {29, 30, 31}
+    assert at_once["a"] in {29, 30, 31}
+
+
+async def test_many_turns_in_one_claim_are_the_turns_of_many_claims(make_scene: MakeScene) -> None:
+    """Three tenants of different weights and two types: one big claim orders as single ones do."""
+    scene = await make_scene(policy="fair_tenants")
+    for tenant, weight in (("acme", 1), ("beta", 2), ("zeta", 5)):
+        await scene.store.set_limit(tenant=tenant, weight=weight)
+        for number in range(20):
+            type_ = ("GROK", "GEMINI")[number % 2]
+            await scene.enqueue(f"{tenant}-{number}", tenant=tenant, type=type_, priority=1 + number % 3)
+    before = scene.snapshot()
+    types = ("GROK", "GEMINI")
+    single = [(await scene.claim(types, limit=1)).tasks[0].id for _ in range(60)]
+    scene.restore(before)
+
+    at_once = [task.id for task in (await scene.claim(types)).tasks]
+
+    assert at_once == single
+
+
+async def test_being_idle_earns_no_turns(make_scene: MakeScene) -> None:
+    """A tenant that comes back after others ran a hundred tasks takes turns from then on."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("z-early", tenant="zeta")
+    await scene.offer(*(scene.entry(f"a{number:03}", tenant="acme") for number in range(120)))
+    await scene.claim(limit=101)
+
+    await scene.enqueue(*(f"z{number}" for number in range(20)), tenant="zeta")
+
+    turns = Counter(await one_by_one(scene, 10))
+    assert turns["z"] in {5, 6}
+
+
+async def test_fair_within_priority_puts_priority_first(make_scene: MakeScene) -> None:
+    """Tenants take turns only among the tasks of the highest priority that waits."""
+    scene = await make_scene(policy="fair_within_priority")
+    await scene.enqueue("a1", "a2", "a3", tenant="acme", priority=5)
+    await scene.enqueue("z1", "z2", tenant="zeta", priority=5)
+    await scene.enqueue("low", tenant="lambda", priority=4)
+
+    turns = await one_by_one(scene, 6)
+
+    assert sorted(turns[:4]) == ["a", "a", "z", "z"]
+    assert turns[4:] == ["a", "l"]
+
+
+async def test_a_policy_of_ones_own_ranks_the_lanes(make_scene: MakeScene) -> None:
+    """Its Lua function runs on the server; inside a lane the order stays."""
+    scene = await make_scene(policy=NEWEST_FIRST)
+    await scene.enqueue("a1", tenant="acme")
+    await scene.enqueue("z1", tenant="zeta")
+    await scene.enqueue("m1", tenant="mu")
+    await scene.enqueue("z2", tenant="zeta")
+
+    claim = await scene.claim()
+
+    assert [task.id for task in claim.tasks] == ["m1", "z1", "z2", "a1"]
+
+
+async def test_a_queue_keeps_its_policy(make_scene: MakeScene) -> None:
+    """Who asks for another one is refused; who asks for none follows."""
+    await make_scene(policy="fair_tenants")
+
+    with pytest.raises(QueueMismatch, match="policy"):
+        await make_scene(policy="strict")
+    follower = await make_scene()
+    assert follower.store.settings.policy == "fair_tenants"
