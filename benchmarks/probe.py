@@ -74,7 +74,7 @@ class Probe:
         return {
             "kind": kind,
             "version": str(info.get(f"{kind}_version", info["redis_version"])),
-            "append-only file": "on" if info["aof_enabled"] else "off",
+            "append-only file": self._fsync() if info["aof_enabled"] else "off",
         }
 
     def empty(self) -> None:
@@ -96,6 +96,14 @@ class Probe:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+    def _fsync(self) -> str:
+        try:
+            found: dict[str, str] = self._client.config_get("appendfsync")
+        except redis.ResponseError:
+            # Managed servers refuse CONFIG.
+            return "on"
+        return found["appendfsync"]
 
     def _cpu(self) -> float:
         info = self._info("cpu")

@@ -6,25 +6,32 @@
 
 The package `scheduler` runs the tasks. `taskqueue.errors` draws the tree of all exceptions, and
 `taskqueue.testing` helps to test code that uses a queue.
+
+The names are imported when they are first used: the client of the server takes a third of a second
+to import, which `taskqueue --help` and a program that only catches our errors need not wait for.
 """
 
-from taskqueue.blocking import BlockingTaskQueue
-from taskqueue.errors import (
-    DurabilityNotReached,
-    IdempotencyConflict,
-    InvalidTask,
-    LimitReached,
-    PayloadTooLarge,
-    QueueFull,
-    ServerUnavailable,
-    ServerUnsuitable,
-    TaskNotFound,
-    TaskQueueError,
-    WaitTimeout,
-)
-from taskqueue.queue import TaskQueue
-from taskqueue.store import Stats
-from taskqueue.task import Durability, Task, TaskError, TaskSpec, TaskState
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskqueue.blocking import BlockingTaskQueue
+    from taskqueue.errors import (
+        DurabilityNotReached,
+        IdempotencyConflict,
+        InvalidTask,
+        LimitReached,
+        PayloadTooLarge,
+        QueueFull,
+        ServerUnavailable,
+        ServerUnsuitable,
+        TaskNotFound,
+        TaskQueueError,
+        WaitTimeout,
+    )
+    from taskqueue.queue import TaskQueue
+    from taskqueue.store import Stats
+    from taskqueue.task import Durability, Task, TaskError, TaskSpec, TaskState
 
 __all__ = [
     "BlockingTaskQueue",
@@ -47,3 +54,24 @@ __all__ = [
     "TaskState",
     "WaitTimeout",
 ]
+
+_HOME_OF = dict.fromkeys(__all__, "taskqueue.errors") | {
+    "BlockingTaskQueue": "taskqueue.blocking",
+    "TaskQueue": "taskqueue.queue",
+    "Stats": "taskqueue.store",
+    **dict.fromkeys(("Durability", "Task", "TaskError", "TaskSpec", "TaskState"), "taskqueue.task"),
+}
+
+# Type checkers know the names from above, and shall report any other.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Name what can be imported, used or not."""
+        return sorted({*globals(), *__all__})

@@ -39,6 +39,8 @@ PROMISED = {
 }
 
 INTERNAL = {"store"}
+HELPERS = {"import_module", "TYPE_CHECKING", "Any"}
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def methods(cls: type) -> dict[str, Callable[..., Any]]:
@@ -62,9 +64,21 @@ def test_the_public_names_are_the_promised_ones() -> None:
 
 def test_nothing_else_is_public() -> None:
     """Whatever else the package has for attributes are its modules."""
-    others = {name for name in vars(taskqueue) if not name.startswith("_")} - PROMISED
+    others = {name for name in dir(taskqueue) if not name.startswith("_")} - PROMISED
 
-    assert {name for name in others if not inspect.ismodule(getattr(taskqueue, name))} == set()
+    assert {name for name in others if not inspect.ismodule(getattr(taskqueue, name))} <= HELPERS
+    with pytest.raises(AttributeError, match="no attribute 'TaskQeue'"):
+        _ = taskqueue.TaskQeue  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_imports_no_client() -> None:
+    """Whoever only catches an error, or asks for --help, does not wait for a third of a second."""
+    code = (
+        "import sys, taskqueue; taskqueue.WaitTimeout, taskqueue.TaskSpec; "
+        "sys.exit(any(name in sys.modules for name in ('redis', 'pydantic', 'asyncio')))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=30)
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
@@ -150,4 +164,4 @@ def test_the_testing_helpers_do_not_need_pytest() -> None:
     """A user may test with something else."""
     code = "import sys; sys.modules['pytest'] = None; from taskqueue.testing import drain, FakeClock"
 
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1], timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=30)

@@ -19,7 +19,8 @@ from taskqueue.store.replies import QueueSettings
 from taskqueue.task import Durability
 
 SCHEMA = 1
-_CONFIRM_MS = 2000
+STRENGTH = {Durability.MEMORY: 0, Durability.REPLICATED: 1, Durability.FSYNC: 2}
+CONFIRM_MS = 2000
 """How long a confirmation may take: well below the time-out of a reply, which would look like an outage."""
 
 
@@ -144,14 +145,20 @@ class StoreBase:
             return await self._caller.run(script, patience=patience, **named)
 
     async def _run_durably(
-        self, script: str, level: Durability, /, **named: Any
+        self, script: str, level: Durability, /, *, confirm_ms: int = CONFIRM_MS, **named: Any
     ) -> tuple[Any, tuple[int, int] | None]:
         """Run a script at a durability level; also return (wanted, reached) if it was not confirmed."""
+        if level is Durability.MEMORY:
+            return await self._run(script, **named), None
         await self._ensure_level(level)
         if level is Durability.FSYNC and self._synced_by_server:
             return await self._run(script, **named), None
         wanted = 1 if level is Durability.FSYNC else self._replicas
-        reply, reached = await self._caller.run_durably(script, level, wanted, _CONFIRM_MS, **named)
+        try:
+            reply, reached = await self._caller.run_durably(script, level, wanted, confirm_ms, **named)
+        except NoQueue:
+            await self.open(*self._wanted, patience=named.get("patience"))
+            reply, reached = await self._caller.run_durably(script, level, wanted, confirm_ms, **named)
         return reply, None if reached >= wanted else (wanted, reached)
 
     async def _ensure_level(self, level: Durability) -> None:
@@ -176,7 +183,7 @@ class StoreBase:
             self._synced_by_server = True
             return
         try:
-            await self._client.execute_command("WAITAOF", 1, 0, _CONFIRM_MS)
+            await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
         except redis_errors.ResponseError as error:
             raise ServerUnsuitable(
                 "durability 'fsync' needs `appendonly yes`, and either `appendfsync always` or a server with "

@@ -140,7 +140,15 @@ class Caller:
         return _settled(reply)
 
     async def run_durably(
-        self, name: str, level: Durability, copies: int, timeout_ms: int, /, **named: Any
+        self,
+        name: str,
+        level: Durability,
+        copies: int,
+        timeout_ms: int,
+        /,
+        *,
+        patience: float | None = None,
+        **named: Any,
     ) -> tuple[Any, int]:
         """Run one script and wait for its durability on the same connection.
 
@@ -171,7 +179,7 @@ class Caller:
                     raise answer
             return reply, confirmed
 
-        reply, confirmed = await self.persist(call, name, None)
+        reply, confirmed = await self.persist(call, name, patience)
         return _settled(reply), confirmed[0] if isinstance(confirmed, list) else confirmed
 
     async def persist(self, call: Callable[[], Any], what: str, patience: float | None) -> Any:

@@ -14,7 +14,7 @@ from taskqueue.errors import (
     ServerUnsuitable,
     TaskQueueError,
 )
-from taskqueue.store.base import StoreBase
+from taskqueue.store.base import STRENGTH, StoreBase
 from taskqueue.store.replies import Accepted
 from taskqueue.task import Durability, Task
 
@@ -58,7 +58,7 @@ class ProducerVerbs(StoreBase):
         """
         outcomes: list[Accepted | TaskQueueError] = []
         for portion in portions(entries):
-            level = max((entry.durability for entry in portion), key=_STRENGTH.__getitem__)
+            level = max((entry.durability for entry in portion), key=STRENGTH.__getitem__)
             outcomes.extend(await self._enqueue_portion(portion, level, atomic=atomic, max_queued=max_queued))
         return outcomes
 
@@ -75,8 +75,6 @@ class ProducerVerbs(StoreBase):
             "max_queued": "" if max_queued is None else max_queued,
             **_packed(entries, keys.task("")),
         }
-        if level is Durability.MEMORY:
-            return _outcomes(entries, await self._run("enqueue", **named), self._exhausted)
         reply, missing = await self._run_durably("enqueue", level, **named)
         outcomes = _outcomes(entries, reply, self._exhausted)
         if missing is None:
@@ -116,9 +114,6 @@ class ProducerVerbs(StoreBase):
             fields = dict(zip(run[::2], run[1::2], strict=True))
             tasks.append(decode_task(task_id, record, fields, int(float(due)) if due else None))
         return tasks
-
-
-_STRENGTH = {Durability.MEMORY: 0, Durability.REPLICATED: 1, Durability.FSYNC: 2}
 
 
 def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from taskqueue.codec import decode_task
 from taskqueue.ranking import Order
-from taskqueue.task import Task, TaskState
+from taskqueue.task import Durability, Task, TaskState
 
 Ended = Literal["completed", "failed", "cancelled", "retried", "released", "stale"]
 """What became of a claim. `stale`: a reap or another claim had taken the task before."""
@@ -112,11 +112,12 @@ class Claim:
 
 @dataclass(slots=True)
 class Completion:
-    """A task that succeeded; `result` is msgpack."""
+    """A task that succeeded; `result` is msgpack, `durability` the level of its task."""
 
     id: str
     token: str
     result: bytes
+    durability: Durability = Durability.MEMORY
 
 
 @dataclass(slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from taskqueue.codec import encode_error
-from taskqueue.store.base import StoreBase
+from taskqueue.errors import ServerUnsuitable
+from taskqueue.store.base import STRENGTH, StoreBase
 from taskqueue.store.replies import (
     Claim,
     ClaimedTask,
@@ -17,10 +19,15 @@ from taskqueue.store.replies import (
     Failure,
     Release,
 )
-from taskqueue.task import TaskError
+from taskqueue.task import Durability, TaskError
+
+logger = logging.getLogger("taskqueue.store")
 
 CANCELLED = encode_error(TaskError("TASK_CANCELLED", "cancelled on request"))
 """The error of a task whose cancellation was asked for, where no handler gives another one."""
+
+_CONFIRM_COMPLETION_MS = 500
+"""How long the confirmation of a completion may hold up the worker; unconfirmed it stands all the same."""
 
 _MOST_REPORTS = 1000
 _CLAIM_FIELDS = 6
@@ -67,16 +74,34 @@ class WorkerVerbs(StoreBase):
             asked = claim if number == len(portions) else None
             if asked is not None:
                 rest += (asked.worker, asked.request, asked.lease_ms, asked.limit, *_slots(asked))
-            reply = await self._run(
+            reply, missing = await self._run_durably(
                 "complete",
+                await self._level_of(portion),
+                confirm_ms=_CONFIRM_COMPLETION_MS,
                 patience=patience,
                 claims=self.keys.claims(asked.worker if asked else "-"),
                 count=len(portion),
                 rest=rest,
             )
+            if missing is not None:
+                # The completion stands; should it get lost, its task runs again.
+                logger.warning("%d completions: %d of %d confirmations in time", len(portion), *missing[::-1])
             words.extend(_words(reply[0]))
             claimed = _read_claim(reply[1]) if asked is not None else None
         return words, claimed
+
+    async def _level_of(self, completions: Sequence[Completion]) -> Durability:
+        """Return the level of the most demanding task, or what the server can still give."""
+        level = max(
+            (done.durability for done in completions), key=STRENGTH.__getitem__, default=Durability.MEMORY
+        )
+        try:
+            await self._ensure_level(level)
+        except ServerUnsuitable as error:
+            # The server was changed since the task was accepted: better reported than run again.
+            logger.warning("completions are reported at level memory: %s", error)
+            return Durability.MEMORY
+        return level
 
     async def fail(self, failures: Sequence[Failure], *, patience: float | None = None) -> list[Ended]:
         """End attempts that did not succeed: back to the queue after a backoff, FAILED or CANCELLED."""

@@ -80,7 +80,9 @@ async def test_a_question_is_answered_and_leaves_nothing_behind(
     results = await QUESTIONS[name].measure(bench)
 
     assert len(results) == CASES[name]
-    assert all(len(each.values) == TINY.runs and each.median > 0 for each in results)
+    assert all(len(each.values) == TINY.runs for each in results)
+    # A worker that was idle for a tenth of a second may have asked for nothing.
+    assert name == "idle" or all(each.median > 0 for each in results)
     assert client.keys("*") == [b"somebody-elses"]
     client.delete("somebody-elses")
 
@@ -117,6 +119,7 @@ async def test_a_worker_that_cannot_start_ends_the_benchmark(server: RealServer,
 
 
 def run_program(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a person does, in a wide terminal."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *words],
         cwd=ROOT,
