@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks import report as reports
 from benchmarks.bench import Bench
 from benchmarks.probe import Probe
+from benchmarks.pulse import pulse
 from benchmarks.questions import QUESTIONS
 from benchmarks.sizes import FULL, QUICK, STANDARD, Sizes
 from taskqueue.cli.runtime import run
@@ -43,9 +44,11 @@ async def ask(bench: Bench, names: Sequence[str], report: dict[str, Any], consol
     """Ask questions one after the other, and add the answers to the report."""
     for name in names:
         question = QUESTIONS[name]
+        before = pulse(bench.url)
         results = await question.measure(bench)
-        reports.add(report, name, question, results)
-        reports.show(console, question, results)
+        pulses = (before, pulse(bench.url))
+        reports.add(report, name, question, results, pulses)
+        reports.show(console, question, results, pulses)
 
 
 def main(

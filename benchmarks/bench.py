@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -74,4 +75,9 @@ class Bench:
 
     async def repeat(self, measure: Callable[[], Awaitable[T]]) -> list[T]:
         """Measure as often as was asked for, one run after the other."""
-        return [await measure() for _ in range(self.sizes.runs)]
+        values = []
+        for _ in range(self.sizes.runs):
+            # What the run before left behind is not this one's to clean up.
+            gc.collect()
+            values.append(await measure())
+        return values

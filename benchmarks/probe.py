@@ -99,11 +99,11 @@ class Probe:
 
     def _fsync(self) -> str:
         try:
-            found: dict[str, str] = self._client.config_get("appendfsync")
+            found: dict[Any, Any] = self._client.config_get("appendfsync")
         except redis.ResponseError:
             # Managed servers refuse CONFIG.
             return "on"
-        return found["appendfsync"]
+        return str(found["appendfsync"])
 
     def _cpu(self) -> float:
         info = self._info("cpu")

@@ -16,6 +16,9 @@ from benchmarks.machine import commit, machine, software
 from benchmarks.questions import Question
 from benchmarks.results import Goal, Result
 
+Pulses = tuple[float | None, float | None]
+"""Before and after a question; see `pulse`."""
+
 FORMAT = 1
 _DIGITS = 3
 
@@ -35,9 +38,15 @@ def begin(command: str, server: Mapping[str, str], *, runs: int) -> dict[str, An
     }
 
 
-def add(report: dict[str, Any], name: str, question: Question, results: Sequence[Result]) -> None:
+def add(
+    report: dict[str, Any], name: str, question: Question, results: Sequence[Result], pulses: Pulses
+) -> None:
     """Add the answer of one question."""
-    report["questions"][name] = {"asks": question.asks, "results": [each.as_json() for each in results]}
+    report["questions"][name] = {
+        "asks": question.asks,
+        "pulse": [each if each is None else round(each) for each in pulses],
+        "results": [each.as_json() for each in results],
+    }
 
 
 def write(report: Mapping[str, Any], target: str) -> None:
@@ -58,9 +67,11 @@ def show_head(console: Console, report: Mapping[str, Any]) -> None:
     console.print(f"{where}, {report['date']}, median of {report['runs']} runs", highlight=False)
 
 
-def show(console: Console, question: Question, results: Sequence[Result]) -> None:
+def show(console: Console, question: Question, results: Sequence[Result], pulses: Pulses) -> None:
     """Print the answer of one question."""
-    table = Table(title=question.asks, title_justify="left", title_style="bold")
+    table = Table(title=question.asks, title_justify="left", title_style="bold", caption_justify="left")
+    if (before := pulses[0]) is not None and (after := pulses[1]) is not None:
+        table.caption = f"pulse {_number(before)}/s before, {_number(after)}/s after"
     table.add_column("", overflow="fold")
     for column in ("median", "lowest", "highest"):
         table.add_column(column, justify="right", no_wrap=True)

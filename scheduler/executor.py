@@ -243,6 +243,7 @@ def _work(
         loop.call_soon_threadsafe(done, value, problem)
     except RuntimeError:
         logger.debug("a handler ended after its scheduler; what came of it is dropped")
+    problem = None  # its traceback holds this frame, which must not hold it in turn
 
 
 def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

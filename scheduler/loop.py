@@ -45,9 +45,6 @@ PATIENCE = 1.0
 UNWIND = 3.0
 """How long handlers get to stop when the grace period is over, in seconds."""
 
-_WORTH_SPLITTING = 8
-"""Half of a claim that is started in two halves."""
-
 _NEAREST, _FARTHEST = 0.005, 3600.0
 """Bounds of the timer for the next due task, in seconds."""
 
@@ -251,10 +248,7 @@ class ClaimLoop:
         tasks = claim.tasks
         if tasks and time.monotonic() - claimed_at > self._lease / 2:
             tasks = await self._still_held(tasks)
-        for number, claimed in enumerate(tasks):
-            if number == len(tasks) // 2 and number >= _WORTH_SPLITTING:
-                # Those that end in their first step are reported while the others make theirs.
-                await asyncio.sleep(0)
+        for claimed in tasks:
             if self._is_stopping:
                 self._outcomes.release(claimed)
             else:

@@ -22,6 +22,11 @@ class Outage:
         self._lock = threading.Lock()
         self._since: float | None = None
 
+    @property
+    def is_on(self) -> bool:
+        """Whether the server is away, as far as is known."""
+        return self._since is not None
+
     def noticed(self, error: Exception) -> None:
         """Log that the server cannot be reached, unless that was said already."""
         with self._lock:

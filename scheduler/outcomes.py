@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -130,7 +131,8 @@ class Outcomes:
         except Exception as problem:  # noqa: BLE001  a model's own serialiser may raise anything
             self._failed(run, error_of_result(problem))
         else:
-            self._batch.completions.append(Completion(run.id, run.token, data))
+            done = Completion(run.id, run.token, data, run.task.durability)
+            self._batch.completions.append(done)
             self._bytes += len(data)
 
     def _raised(self, run: Run, error: BaseException) -> None:
@@ -196,12 +198,8 @@ class Outcomes:
 
 
 def _how_many_fit(completions: list[Completion]) -> int:
-    total = 0
-    for number, done in enumerate(completions):
-        total += len(done.result)
-        if total > MOST_BYTES:
-            return max(number, 1)
-    return len(completions)
+    totals = accumulate(len(done.result) for done in completions)
+    return max(1, sum(total <= MOST_BYTES for total in totals))
 
 
 def _ms(wait: timedelta) -> int:

@@ -61,6 +61,7 @@ class Supervisor:
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._random = Random()  # noqa: S311  jitter
         self._stopping = asyncio.Event()
+        self._status = 0
 
     async def run(self) -> int:
         """Run the workers until they have ended, by themselves or after SIGTERM or SIGINT.
@@ -72,35 +73,36 @@ class Supervisor:
         """
         with stop_signals(self.stop, at_once=self._kill_all), _pipe() as theirs:
             async with asyncio.TaskGroup() as group:
-                kept = [
-                    group.create_task(self._keep(number, theirs)) for number in range(1, self._processes + 1)
-                ]
-        return next((code for code in (task.result() for task in kept) if code), 0)
+                for number in range(1, self._processes + 1):
+                    group.create_task(self._keep(number, theirs))
+        return self._status
 
     def stop(self) -> None:
         """Ask every worker to finish what it runs and to end; none is started any more."""
         self._stopping.set()
         for child in self._children.values():
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
+            _terminate(child)
 
-    async def _keep(self, number: int, theirs: int) -> int:
-        """Run one worker again and again until it ends for good; return how it ended."""
+    async def _keep(self, number: int, theirs: int) -> None:
+        """Run one worker again and again until it ends for good, and note how, if it was not well."""
         loop, deaths = asyncio.get_running_loop(), 0
         while True:
             started = loop.time()
             code = await self._run_one(number, theirs)
-            if code == 0 or self._stopping.is_set():
-                return code
-            if code == USAGE_ERROR:
-                self.stop()
-                return code
+            if code == 0:
+                return
+            if self._stopping.is_set() or code == USAGE_ERROR:
+                self._status = self._status or code
+                if not self._stopping.is_set():
+                    self.stop()
+                return
             deaths = 1 if loop.time() - started > _HEALTHY_AFTER else deaths + 1
             pause = _RESTART.delay(deaths, self._random).total_seconds()
             logger.warning("worker %d ended with status %d; starting it again in %.1f s", number, code, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-                return code
+                self._status = self._status or code
+                return
 
     async def _run_one(self, number: int, theirs: int) -> int:
         # In a session of its own a worker gets no Ctrl-C from the terminal: it would count as the
@@ -114,16 +116,25 @@ class Supervisor:
         )
         self._children[number] = child
         if self._stopping.is_set():
-            self.stop()
+            # The stop came while it was being started. The others have had their signal.
+            _terminate(child)
         logger.info("worker %d is process %d", number, child.pid)
         code = await child.wait()
         del self._children[number]
+        if code == -signal.SIGTERM and self._stopping.is_set():
+            # Our own signal, which came before the worker had learned what to do about it.
+            return 0
         return code if code >= 0 else 128 - code
 
     def _kill_all(self) -> None:
         for child in list(self._children.values()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+
+
+def _terminate(child: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -120,6 +121,35 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: Service | None = None
         self._exit = ExitStack()
+
+    @property
+    def name(self) -> str:
+        """Name of the queue."""
+        return self._name if self._queue is None else self._queue.name
+
+    def configure(
+        self, *, url: str | None = None, name: str | None = None, concurrency: int | None = None
+    ) -> None:
+        """Change what the scheduler was made with, before it runs; a command line does so.
+
+        Args:
+            url: Another server; None leaves it.
+            name: Another queue; None leaves it.
+            concurrency: How many tasks run at once; None leaves it.
+
+        Raises:
+            InvalidSetting: If an option breaks its rule, the scheduler runs, or it shares a queue that
+                has a url and a name of its own.
+        """
+        if self._worker is not None:
+            raise InvalidSetting("scheduler", self._worker.name, "configured before it runs")
+        if self._queue is not None and (url is not None or name is not None):
+            raise InvalidSetting("queue", self._queue, "left out where url or name are to be changed")
+        self._url = self._url if url is None else url
+        self._name = self._name if name is None else check_queue_name(name)
+        if concurrency is not None:
+            checked = check_count("concurrency", concurrency, MOST_SLOTS)
+            self._defaults = replace(self._defaults, concurrency=checked)
 
     def handler(
         self,

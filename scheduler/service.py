@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
+from typing import Any
 
 from scheduler.ending import end
 from scheduler.loop import Summary
@@ -36,7 +38,7 @@ class Service:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._running: asyncio.Task[Summary] | None = None
-        self._host: asyncio.Task[object] | None = None
+        self._host: asyncio.Task[Any] | None = None
         self._cancels_before = 0
         self._is_ending = False
         self._crash: BaseException | None = None
@@ -58,9 +60,10 @@ class Service:
             raise
         if running.done():
             await running
-        self._host = asyncio.current_task()
-        self._cancels_before = self._host.cancelling() if self._host is not None else 0
-        running.add_done_callback(self._notice_end)
+        self._host = host = asyncio.current_task()
+        assert host is not None, "a coroutine runs in a task"
+        self._cancels_before = host.cancelling()
+        running.add_done_callback(partial(self._notice_end, host))
 
     async def end(self, error: BaseException | None) -> None:
         """Stop the worker with its grace period, and return when it has ended.
@@ -74,18 +77,20 @@ class Service:
         assert self._running is not None, "started before"
         self._is_ending = True
         if self._crash is not None:
-            is_our_cancel = isinstance(error, asyncio.CancelledError) and self._host is asyncio.current_task()
-            if is_our_cancel and self._host is not None and self._host.uncancel() > self._cancels_before:
-                # Somebody else cancelled it as well, and goes first.
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled_by_others():
                 return
             raise self._crash
         self._worker.stop()
         await until_ended(self._running, self._worker)
 
-    def _notice_end(self, running: asyncio.Task[Summary]) -> None:
+    def _is_cancelled_by_others(self) -> bool:
+        """Take our own cancel back from the host; whether somebody else's is left, which goes first."""
+        host = asyncio.current_task()
+        return host is not None and host is self._host and host.uncancel() > self._cancels_before
+
+    def _notice_end(self, host: asyncio.Task[Any], running: asyncio.Task[Summary]) -> None:
         if running.cancelled() or self._is_ending or (error := running.exception()) is None:
             return
         self._crash = error
         logger.critical("the scheduler crashed; no task is run here any more", exc_info=error)
-        if self._host is not None:
-            self._host.cancel("the scheduler crashed")
+        host.cancel("the scheduler crashed")

@@ -9,6 +9,7 @@ from then on one covers all.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection
 from random import Random
@@ -18,6 +19,8 @@ from scheduler.ending import end
 from scheduler.outage import Outage, retry_delay
 from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Store
+
+logger = logging.getLogger("scheduler.waker")
 
 SHORTEST, LONGEST = 1.5, 3.0
 """How long a wait lasts, in seconds, if nothing comes: drawn evenly, so that workers spread out.
@@ -80,7 +83,7 @@ class Waker:
             self._waiting[type_] = now + timeout
         wait = asyncio.get_running_loop().create_task(self._wait(idle, timeout))
         self._waits.add(wait)
-        wait.add_done_callback(self._ended)
+        wait.add_done_callback(self._waits.discard)
 
     def take(self) -> set[str]:
         """Return the types that were woken since the last time; a claim must name all of them."""
@@ -95,8 +98,13 @@ class Waker:
     async def _wait(self, types: list[str], timeout: float) -> None:
         try:
             woken = await self._store.wait_wake(types, timeout)
-        except ServerUnavailable as error:
-            self._outage.noticed(error)
+        except Exception as error:
+            # Whatever it is, claims go on without being woken, a little apart; and if it concerns
+            # them as well, they say so. A worker must not go silent, nor end, because of this.
+            if isinstance(error, ServerUnavailable):
+                self._outage.noticed(error)
+            else:
+                logger.exception("waiting for new tasks failed; it is tried again")
             self._failures += 1
             await asyncio.sleep(retry_delay(self._failures, self._random))
             woken = True  # a marker may have been taken with the answer that was lost
@@ -107,8 +115,3 @@ class Waker:
         for type_ in types:
             del self._waiting[type_]
         self._bell.ring()
-
-    def _ended(self, wait: asyncio.Task[None]) -> None:
-        self._waits.discard(wait)
-        if not wait.cancelled() and (error := wait.exception()) is not None:
-            self._bell.crash(error)

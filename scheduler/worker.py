@@ -173,9 +173,9 @@ class Worker:
                 await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await end([stop, *tasks])
-            for task in tasks:
-                if not task.cancelled():
-                    task.result()
+            crashes = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+            if crashes:
+                raise crashes[0]
 
     def _greet(self, queue: TaskQueue) -> None:
         plan = self._plan
@@ -189,11 +189,12 @@ class Worker:
         )
 
     async def _say_goodbye(self, store: Store) -> None:
-        try:
-            async with asyncio.timeout(_GOODBYE):
-                await store.forget_worker(self.name)
-        except (ServerUnavailable, TimeoutError) as error:
-            logger.debug("worker %s is forgotten later: %r", self.name, error)
+        if not self._outage.is_on:
+            try:
+                async with asyncio.timeout(_GOODBYE):
+                    await store.forget_worker(self.name)
+            except (ServerUnavailable, TimeoutError) as error:
+                logger.debug("worker %s is forgotten later: %r", self.name, error)
         logger.info("worker %s has ended", self.name)
 
 

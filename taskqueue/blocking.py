@@ -20,10 +20,9 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 from taskqueue.errors import TaskQueueError
 from taskqueue.queue import TaskQueue
-from taskqueue.queue.operating import Unset
 from taskqueue.ranking import Policy
 from taskqueue.settings import DEFAULT_MAX_PAYLOAD, DEFAULT_NAME, DEFAULT_PRIORITY, DEFAULT_TENANT
-from taskqueue.store import UNSET, Limit, Stats
+from taskqueue.store import UNSET, Limit, Stats, Unset
 from taskqueue.store.calling import DEFAULT_PATIENCE
 from taskqueue.task import Durability, Task, TaskSpec, TaskState
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.bench import Bench
 from benchmarks.draining import drain
 from benchmarks.probe import Cost
@@ -17,7 +19,7 @@ async def measure(bench: Bench) -> list[Result]:
     ways = {"one at a time": one_at_a_time, "50 at once": many_at_once, "in bulk": in_bulk}
     results = []
     for way, enqueue in ways.items():
-        costs = [await _enqueued(bench, enqueue, tasks) for _ in range(bench.sizes.runs)]
+        costs = await bench.repeat(partial(_enqueued, bench, enqueue, tasks))
         results += _counted(f"enqueue, {way}", tasks, costs)
     drained = await bench.repeat(lambda: drain(bench, tasks))
     results += _counted("drain, 1 worker process", tasks, [run.cost for run in drained])

@@ -64,8 +64,7 @@ def worker(
     if processes > 1:
         overrides = {"--url": url, "--queue": queue, "--concurrency": concurrency, "--log-level": log_level}
         raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
-    changes = {"url": url, "name": _name(scheduler, queue, settings), "concurrency": concurrency}
-    scheduler.configure(**{option: value for option, value in changes.items() if value is not None})
+    scheduler.configure(url=url, name=_name(scheduler, queue, settings), concurrency=concurrency)
     summary = run(scheduler.run(burst=burst))
     if as_json:
         write_json(asdict(summary))

@@ -28,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.connect.address import Address, Kind, Login, parse_address
+from taskqueue.connect.packing import packed_in_c
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
 
 if TYPE_CHECKING:
@@ -144,18 +145,18 @@ class Connector:
             return memory_client(address.path, **options)
         if self._embedded is not None:
             pool = ConnectionPool(connection_class=_EmbeddedConnection, server=self._embedded, **options)
-            return Redis.from_pool(pool)
+            return packed_in_c(Redis.from_pool(pool))
         options |= _login(address.login)
         if address.kind == "unix":
-            return Redis(unix_socket_path=address.path, db=address.db, **options)
+            return packed_in_c(Redis(unix_socket_path=address.path, db=address.db, **options))
         options |= {"socket_keepalive": True, "socket_connect_timeout": _CONNECT_TIMEOUT, **_tls(address)}
         if address.kind == "cluster":
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
             return RedisCluster(startup_nodes=nodes, **options)
         if address.kind == "sentinel":
-            return _sentinel_client(address, options)
+            return packed_in_c(_sentinel_client(address, options))
         ((host, port),) = address.hosts
-        return Redis(host=host, port=port, db=address.db, **options)
+        return packed_in_c(Redis(host=host, port=port, db=address.db, **options))
 
     @staticmethod
     def _options(*, blocking: bool) -> dict[str, Any]:

@@ -6,13 +6,15 @@ local TOLD_AT_MOST = 100
 local finished_tenants = {}
 
 -- Plan half, for all tasks of a call at once: `ends` maps a task's id to its header. Fills
--- header.waiting with the inboxes to tell; mostly there are none, and one command tells.
+-- header.waiting with the inboxes to tell (mostly there are none, and one command tells), and
+-- header.idem_key with the idempotency key if the task holds it: it may be another task's by now.
 local function plan_ends(ends)
   local rooms = {}
   for id, header in pairs(ends) do
     rooms[#rooms + 1] = keys.waiters(id)
     if header.idem ~= "" then
-      call("EXISTS", keys.idem(header.lane.tenant.name, header.idem))
+      local key = keys.idem(header.lane.tenant.name, header.idem)
+      header.idem_key = call("GET", key) == id and key or nil
     end
   end
   local waiting = 0
@@ -47,8 +49,8 @@ local function end_task(id, run, header, is_failure)
   local expires = max(header.created + meta.retention, now + min(KEEP_FINISHED, meta.retention))
   call("PEXPIREAT", keys.task(id), expires)
   call("PEXPIREAT", run, expires)
-  if header.idem ~= "" then
-    call("PEXPIREAT", keys.idem(lane.tenant.name, header.idem), expires)
+  if header.idem_key then
+    call("PEXPIREAT", header.idem_key, expires)
   end
   add_to(lane.tenant.finished, expires, id)
   if is_failure then

@@ -53,8 +53,8 @@ for _, removal in ipairs(removals) do
   local id, header = removal.id, removal.header
   remove_queued(id, header)
   call("DEL", keys.task(id), keys.run(id))
-  if header.idem ~= "" then
-    call("DEL", keys.idem(header.lane.tenant.name, header.idem))
+  if header.idem_key then
+    call("DEL", header.idem_key)
   end
   if header.lane.reserved then
     count_held(header.lane, -1)

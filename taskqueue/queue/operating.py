@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
 
 from taskqueue.errors import InvalidSetting, TaskNotFound
 from taskqueue.names import check_tenant, check_type
 from taskqueue.rules import check_count, is_id
-from taskqueue.store import UNSET, Limit, Stats, Store
-from taskqueue.store.operating import _Unset
+from taskqueue.store import UNSET, Limit, Stats, Store, Unset
 from taskqueue.task import Task, TaskState
-
-Unset: TypeAlias = _Unset
-"""The type of `UNSET`, which leaves a limit as it is where None would lift it."""
 
 _HIGHEST_CONCURRENCY = 10**9
 _HIGHEST_WEIGHT = 1000
+_DISCARDED_AT_ONCE = 500
 
 
 class OperatorCalls(ABC):
@@ -71,7 +67,9 @@ class OperatorCalls(ABC):
         Unknown tasks, and those that have not finished, are left alone. Their idempotency keys are
         free again.
         """
-        return await self.store.discard([task_id for task_id in task_ids if is_id(task_id)])
+        known = [task_id for task_id in task_ids if is_id(task_id)]
+        steps = range(0, len(known), _DISCARDED_AT_ONCE)
+        return sum([await self.store.discard(known[at : at + _DISCARDED_AT_ONCE]) for at in steps])
 
     def tasks(
         self,

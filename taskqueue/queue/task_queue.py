@@ -43,8 +43,8 @@ class Connecting:
         return self._queue
 
     async def __aexit__(self, *_: object) -> None:
-        if self._queue is not None:
-            await self._queue.close()
+        assert self._queue is not None, "entered before"
+        await self._queue.close()
 
     async def _open(self) -> TaskQueue:
         resources = AsyncExitStack()
@@ -300,7 +300,7 @@ class TaskQueue(OperatorCalls):
             ServerUnavailable: If the server could not be asked for as long as the queue's patience.
             TaskQueueError: If the queue is closed meanwhile.
         """
-        if timeout is not None and (not isinstance(timeout, int | float) or not timeout >= 0):
+        if timeout is not None and (type(timeout) not in {int, float} or not timeout >= 0):
             raise InvalidSetting("timeout", timeout, "a number of seconds, 0 or more, or None")
         if not is_id(task_id):
             raise TaskNotFound(task_id)

@@ -7,7 +7,7 @@ files, by who asks: producers, workers, maintenance, operators.
 from __future__ import annotations
 
 from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
-from taskqueue.store.operating import UNSET, OperatorVerbs
+from taskqueue.store.operating import UNSET, OperatorVerbs, Unset
 from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
 from taskqueue.store.replies import (
     Accepted,
@@ -51,6 +51,7 @@ __all__ = [
     "Repaired",
     "Stats",
     "Store",
+    "Unset",
     "Withheld",
 ]
 

@@ -17,12 +17,13 @@ from taskqueue.task import Task, TaskState
 Scope = Literal["type", "tenant", "queue"]
 
 
-class _Unset(Enum):
+class Unset(Enum):
+    """Leaves a limit as it is, where None would lift it."""
+
     UNSET = "unset"
 
 
-UNSET: Final = _Unset.UNSET
-"""Leaves a limit as it is, where None would lift it."""
+UNSET: Final = Unset.UNSET
 
 _STEP = 500
 _PAGE = 100
@@ -105,8 +106,8 @@ class OperatorVerbs(ProducerVerbs):
         *,
         type: str | None = None,  # noqa: A002 - the field
         tenant: str | None = None,
-        concurrency: int | _Unset | None = UNSET,
-        weight: int | _Unset = UNSET,
+        concurrency: int | Unset | None = UNSET,
+        weight: int | Unset = UNSET,
     ) -> None:
         """Change the limit of a type or a tenant for the whole fleet, from the next claim on."""
         scope, name, limit = self._scoped(type, tenant)

@@ -151,18 +151,33 @@ class WorkerVerbs(StoreBase):
         """Wait until one of the types may have work, at most *timeout* seconds.
 
         Whoever is woken must claim, if only with no slots: that passes the marker on.
+
+        Raises:
+            ServerUnavailable: At once, when the connection is lost.
         """
         keys = [self.keys.wake(name) for name in types]
-        return await self._blocking_client.blpop(keys, timeout) is not None
+        return (
+            await self._caller.persist(
+                lambda: self._blocking_client.blpop(keys, timeout), "waiting for work", 0
+            )
+            is not None
+        )
 
     async def listen(self, owner: str, timeout: float) -> list[str]:
-        """Wait for messages in the inbox *owner*, at most *timeout* seconds, and take them."""
+        """Wait for messages in the inbox *owner*, at most *timeout* seconds, and take them.
+
+        Raises:
+            ServerUnavailable: At once, when the connection is lost; messages may be lost with it.
+        """
         inbox = self.keys.inbox(owner)
-        first = await self._blocking_client.blpop([inbox], timeout)
-        if first is None:
-            return []
-        more = await self._blocking_client.lpop(inbox, _MOST_REPORTS) or []
-        return [message.decode() for message in (first[1], *more)]
+        client = self._blocking_client
+
+        async def take() -> list[bytes]:
+            first = await client.blpop([inbox], timeout)
+            return [] if first is None else [first[1], *(await client.lpop(inbox, _MOST_REPORTS) or [])]
+
+        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0)
+        return [message.decode() for message in messages]
 
     async def forget_worker(self, worker: str) -> None:
         """Remove a worker that has ended from the list of workers."""

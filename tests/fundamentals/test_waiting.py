@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from taskqueue import TaskNotFound, TaskQueue, TaskQueueError, TaskState, WaitTimeout
+from taskqueue.errors import InvalidSetting
 from taskqueue.testing import drain
 
 HANDLERS = {"ADD": lambda payload: payload["a"] + payload["b"], "BREAK": lambda payload: 1 / 0}
@@ -94,6 +96,13 @@ async def test_nobody_waits_for_what_is_not_there(queue: TaskQueue, task_id: str
     for timeout in (None, 0, 5):
         with pytest.raises(TaskNotFound):
             await queue.wait(task_id, timeout)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "soon", True])
+async def test_a_time_that_makes_no_sense_is_refused(queue: TaskQueue, timeout: Any) -> None:
+    """Seconds, 0 or more, or None."""
+    with pytest.raises(InvalidSetting, match="timeout"):
+        await queue.wait("t", timeout)
 
 
 async def test_closing_the_queue_wakes_those_who_wait(url: str, queue_name: str) -> None:

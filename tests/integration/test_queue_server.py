@@ -22,6 +22,8 @@ from taskqueue import (
 )
 from taskqueue.errors import QueueCorrupt
 from taskqueue.keys import Keys
+from taskqueue.queue.waiting import LOOK_AGAIN_AFTER
+from taskqueue.store.calling import Caller
 from taskqueue.testing import drain
 from tests.servers import RealServer, wait_until
 
@@ -174,7 +176,14 @@ async def test_a_task_that_was_not_replicated_is_stored_all_the_same(
     queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no replica to confirm it: the error says so, and names the tasks."""
-    monkeypatch.setattr("taskqueue.store.base._CONFIRM_MS", 50)
+    run_durably = Caller.run_durably
+
+    async def impatient(
+        self: Caller, name: str, level: Durability, copies: int, _: int, /, **named: Any
+    ) -> Any:
+        return await run_durably(self, name, level, copies, 50, **named)
+
+    monkeypatch.setattr(Caller, "run_durably", impatient)
 
     with pytest.raises(DurabilityNotReached) as single:
         await queue.enqueue("T", {}, id="one", durability="replicated")
@@ -214,7 +223,8 @@ async def test_a_wait_outlives_a_restart_of_the_server() -> None:
             await asyncio.to_thread(server.start)
             await drain(theirs, {"T": len})
 
-            async with asyncio.timeout(10):
+            # Sooner than the look that would find out without any message.
+            async with asyncio.timeout(LOOK_AGAIN_AFTER - 1):
                 assert (await waiter).state is TaskState.COMPLETED
 
 
@@ -231,7 +241,7 @@ async def test_a_wait_outlives_the_loss_of_its_connection(
                 client.client_kill_filter(_id=found["id"])
         await drain(queue, {"T": len})
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LOOK_AGAIN_AFTER - 1):
             assert (await waiter).state is TaskState.COMPLETED
 
 
@@ -266,6 +276,15 @@ async def test_an_absent_server_is_an_error_after_the_patience(own_server: RealS
     assert results[0] is not results[1]
     assert {type(result) for result in placed} == {ServerUnavailable}
     assert len(placed) == 1500
+
+
+async def test_many_dead_letters_are_discarded_in_steps(queue: TaskQueue) -> None:
+    """More than one call of a script should carry."""
+    tasks = await queue.enqueue_many([TaskSpec(type="T", payload={}) for _ in range(1200)])
+    await asyncio.gather(*(queue.cancel(task.id) for task in tasks))
+
+    assert await queue.discard([task.id for task in tasks]) == 1200
+    assert [task async for task in queue.tasks()] == []
 
 
 async def test_a_damaged_record_concerns_its_own_readers(

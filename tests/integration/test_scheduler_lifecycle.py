@@ -160,11 +160,15 @@ async def test_a_second_signal_exits_at_once(
     await queue.enqueue(type_, {"seconds": 60})
     assert program.line() == "started"
 
-    program.signal(signal.SIGTERM)
-    time.sleep(0.2)
-    assert program.process.poll() is None
-    program.signal(signal.SIGTERM)
-    status, _, logged = program.end(5)
+    def insist() -> bool:
+        # Two signals that come too fast count as one.
+        if program.process.poll() is None:
+            program.signal(signal.SIGTERM)
+            time.sleep(0.05)
+        return program.process.poll() is not None
+
+    wait_until(insist, "the second signal ends the process", 5)
+    status, _, logged = program.end()
 
     assert status == 128 + signal.SIGTERM
     assert "exiting at once" in logged
@@ -231,9 +235,7 @@ async def nothing(payload: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("from_thread", [True, False])
-async def test_stop_lets_run_return(
-    url: str, queue_name: str, queue: TaskQueue, from_thread: bool
-) -> None:
+async def test_stop_lets_run_return(url: str, queue_name: str, queue: TaskQueue, from_thread: bool) -> None:
     """From a handler, or from any thread; and more than once."""
     scheduler = Scheduler(url, name=queue_name)
     scheduler.stop()
@@ -293,13 +295,11 @@ async def test_no_thread_outlives_its_scheduler(url: str, queue_name: str, queue
     scheduler = Scheduler(url, name=queue_name)
     scheduler.handler("T")(lambda payload: None)
     await queue.enqueue("T", {})
+    before = set(threading.enumerate())
 
     await scheduler.run(burst=True)
 
-    wait_until(
-        lambda: not [each.name for each in threading.enumerate() if each.name.startswith("scheduler-")],
-        "the scheduler's threads have ended",
-    )
+    wait_until(lambda: set(threading.enumerate()) <= before, "the scheduler's threads have ended")
 
 
 # ------------------------------------------------------------------------------------ embedding
@@ -371,23 +371,87 @@ async def test_a_scheduler_can_run_again_after_it_has_ended(
 async def test_a_crash_inside_of_a_service_surfaces(
     url: str, queue_name: str, keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The service is cancelled where it is, and the error is raised at its end: it must not go on in silence."""
+    """The service is cancelled where it is, and the error is raised at its end: it must not go on."""
     scheduler = Scheduler(url, name=queue_name)
     scheduler.handler("T")(nothing)
 
     async def corrupt(*arguments: Any, **named: Any) -> Any:
         raise QueueCorrupt("a key is of another type")
 
-    with pytest.raises(QueueCorrupt):
+    async def service() -> None:
         async with scheduler:
             monkeypatch.setattr(Store, "complete", corrupt)
             monkeypatch.setattr(Store, "wait_wake", corrupt)
             await asyncio.sleep(30)
 
+    with pytest.raises(QueueCorrupt):
+        await service()
+
     assert "the scheduler crashed" in caplog.text
     current = asyncio.current_task()
     assert current is not None
     assert current.cancelling() == 0
+
+
+async def test_a_cancel_of_the_service_goes_before_a_crash(
+    url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancelled the service must see it cancelled; the crash is in the log."""
+    scheduler = Scheduler(url, name=queue_name)
+    scheduler.handler("T")(nothing)
+    crashing = asyncio.Event()
+
+    async def crash(*arguments: Any) -> None:
+        await crashing.wait()
+        raise ZeroDivisionError
+
+    async def service() -> None:
+        async with scheduler:
+            crashing.set()
+            try:
+                await asyncio.sleep(30)
+            finally:
+                current = asyncio.current_task()
+                assert current is not None
+                current.cancel()
+
+    monkeypatch.setattr("scheduler.worker._is_in_process", lambda queue: True)
+    monkeypatch.setattr("scheduler.worker.repeat", crash)
+    running = asyncio.create_task(service())
+    await asyncio.wait([running], timeout=10)
+
+    assert running.cancelled()
+
+
+async def test_a_background_that_crashes_ends_the_run(
+    url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it leases would run out unnoticed."""
+    scheduler = Scheduler(url, name=queue_name)
+    scheduler.handler("T")(nothing)
+
+    async def crash(*arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("scheduler.worker.repeat", crash)
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(scheduler.run(), 5)
+
+
+async def test_a_goodbye_that_nobody_hears_is_no_error(
+    url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of workers forgets by itself those that fall silent."""
+    scheduler = Scheduler(url, name=queue_name)
+    scheduler.handler("T")(nothing)
+
+    async def unheard(*arguments: Any) -> None:
+        raise ServerUnavailable("no answer")
+
+    monkeypatch.setattr(Store, "forget_worker", unheard)
+
+    assert await scheduler.run(burst=True) == Summary()
 
 
 async def test_a_service_that_is_cancelled_stops_the_scheduler_at_once(
@@ -416,8 +480,8 @@ async def test_a_service_that_is_cancelled_stops_the_scheduler_at_once(
     assert (await queue.stats()).queued == 1
 
 
-async def test_a_task_that_blocks_the_loop_cannot_crash_a_service(url: str, queue_name: str) -> None:
-    """A start that is cancelled leaves nothing behind."""
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(url: str, queue_name: str) -> None:
+    """At whatever moment; the next start works."""
     scheduler = Scheduler(url, name=queue_name)
     scheduler.handler("T")(nothing)
 
@@ -474,7 +538,7 @@ def test_a_lifespan_must_be_a_context_manager() -> None:
         yield
 
     with pytest.raises(InvalidSetting, match="@asynccontextmanager"):
-        Scheduler(lifespan=without_decorator)  # type: ignore[arg-type]
+        Scheduler(lifespan=without_decorator)
 
 
 async def test_a_shared_queue_is_given_alone(queue: TaskQueue) -> None:
@@ -518,7 +582,7 @@ async def test_an_unreachable_server_is_an_error_at_the_start(tmp_path: Path) ->
     scheduler = Scheduler(f"unix://{tmp_path}/none.sock")
     scheduler.handler("T")(nothing)
 
-    with pytest.raises(ServerUnavailable, match=r"none\.sock within 5\.\d s"):
+    with pytest.raises(ServerUnavailable, match=r"none\.sock within \d\.\d s"):
         await scheduler.run()
 
 

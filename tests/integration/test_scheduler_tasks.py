@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +18,7 @@ from scheduler import CallNext, Context, Fixed, GiveUp, Handlers, RateLimited, R
 from taskqueue import Task, TaskQueue, TaskSpec, TaskState
 from taskqueue.errors import TaskNotFound
 from taskqueue.keys import Keys
-from taskqueue.store import Release
-
-pytestmark = pytest.mark.filterwarnings("error")
+from taskqueue.store import ClaimRequest, Release
 
 
 @pytest.fixture
@@ -83,7 +81,9 @@ async def test_one_slot_runs_tasks_in_exact_order(scheduler: Scheduler, queue: T
     assert ran == sorted(range(len(priorities)), key=lambda n: (-priorities[n], n))
 
 
-async def test_concurrency_holds_for_each_handler_and_over_all(scheduler: Scheduler, queue: TaskQueue) -> None:
+async def test_concurrency_holds_for_each_handler_and_over_all(
+    scheduler: Scheduler, queue: TaskQueue
+) -> None:
     """While every slot is used."""
     running: dict[str, int] = {"A": 0, "B": 0, "SYNC": 0}
     most: dict[str, int] = {"A": 0, "B": 0, "SYNC": 0, "all": 0}
@@ -370,7 +370,7 @@ async def test_a_handler_whose_lease_is_lost_is_stopped_and_not_believed(
 async def test_a_handler_that_blocks_the_event_loop_keeps_its_lease(
     url: str, queue_name: str, queue: TaskQueue
 ) -> None:
-    """For three leases: the heartbeat lives in a thread of its own, and so does the reaper."""
+    """For three leases, beside another worker that reaps: the heartbeat has a thread of its own."""
     scheduler = Scheduler(url, name=queue_name, lease=1)
 
     @scheduler.handler("BLOCK")
@@ -378,10 +378,45 @@ async def test_a_handler_that_blocks_the_event_loop_keeps_its_lease(
         time.sleep(3.2)
         return "done"
 
-    task = await after_burst(scheduler, queue, await queue.enqueue("BLOCK", {}))
+    async with another_worker(url, queue_name):
+        task = await after_burst(scheduler, queue, await queue.enqueue("BLOCK", {}))
 
     assert (task.state, task.result) == (TaskState.COMPLETED, "done")
     assert (task.deliveries, task.crashes) == (1, 0)
+
+
+async def test_the_tasks_of_a_worker_that_fell_silent_are_run_by_another(
+    url: str, queue_name: str, queue: TaskQueue
+) -> None:
+    """This is what the lease is for: here it was claimed by nobody who beats."""
+    scheduler = Scheduler(url, name=queue_name, lease=1)
+
+    @scheduler.handler("T")
+    async def handle(payload: dict[str, Any], context: Context) -> int:
+        return context.deliveries
+
+    task = await queue.enqueue("T", {})
+    silent = ClaimRequest("silent", "request", {"T": 1}, 1, lease_ms=500)
+    assert len((await queue.store.claim(silent)).tasks) == 1
+
+    async with scheduler:
+        done = await queue.wait(task.id, timeout=10)
+
+    assert (done.result, done.crashes, done.attempt) == (2, 1, 2)
+
+
+@asynccontextmanager
+async def another_worker(url: str, queue_name: str) -> AsyncIterator[None]:
+    """Run a worker in a thread of its own, which has no handler for the test's tasks but reaps."""
+    other = Scheduler(url, name=queue_name, lease=1)
+    other.handler("OTHER")(lambda payload: None)
+    working = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(other.run())))
+    try:
+        yield
+    finally:
+        while not working.done():
+            other.stop()
+            await asyncio.wait([working], timeout=0.05)
 
 
 async def test_progress_is_seen_while_a_task_runs(scheduler: Scheduler, queue: TaskQueue) -> None:
@@ -542,10 +577,11 @@ async def test_what_the_lifespan_opens_is_reached_through_the_context(
 
     @asynccontextmanager
     async def with_scheduler(given: Scheduler) -> Any:
-        assert given is scheduler
+        schedulers.append(given)
         async with alone() as client:
             yield client
 
+    schedulers: list[Scheduler] = []
     lifespan = with_scheduler if takes_scheduler else alone
     scheduler = Scheduler(url, name=queue_name, lifespan=lifespan)
 
@@ -558,6 +594,7 @@ async def test_what_the_lifespan_opens_is_reached_through_the_context(
 
     assert task.result is True
     assert made == [Client(is_open=False)]
+    assert schedulers == [scheduler] * takes_scheduler
 
 
 async def test_a_lifespan_that_fails_keeps_the_scheduler_from_starting(
@@ -565,9 +602,12 @@ async def test_a_lifespan_that_fails_keeps_the_scheduler_from_starting(
 ) -> None:
     """No task is claimed."""
 
+    async def connect() -> None:
+        raise ConnectionError("no database")
+
     @asynccontextmanager
     async def broken() -> Any:
-        raise ConnectionError("no database")
+        await connect()
         yield
 
     scheduler = Scheduler(url, name=queue_name, lifespan=broken)

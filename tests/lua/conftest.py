@@ -14,7 +14,6 @@ from taskqueue.keys import Keys
 from taskqueue.ranking import Order
 from taskqueue.store import Store
 from taskqueue.testing import FakeClock
-from tests.audit import audit
 from tests.lua.scene import Scene
 from tests.servers import RealServer, available_servers
 
@@ -58,18 +57,3 @@ async def make_scene(
 async def scene(make_scene: MakeScene) -> Scene:
     """The test's queue: strict order, strict policy."""
     return await make_scene()
-
-
-@pytest.fixture(autouse=True)
-def sound_queue(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After every test: the whole audit of its queue, then nothing is left of it."""
-    if "client" not in request.fixturenames:
-        yield
-        return
-    looking: redis.Redis = request.getfixturevalue("client")
-    keys: Keys = request.getfixturevalue("keys")
-    yield
-    problems = audit(looking, keys.name)
-    for key in looking.scan_iter(match=keys.prefix.replace("{", "\\{") + "*", count=1000):
-        looking.delete(key)
-    assert problems == []

@@ -237,7 +237,7 @@ async def test_the_same_request_gets_the_same_tasks(scene: Scene) -> None:
 
     again = await scene.claim(limit=2, request="r1")
 
-    assert again.tasks == first.tasks
+    assert again == first
     assert scene.snapshot() == before
 
 

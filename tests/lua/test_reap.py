@@ -93,7 +93,7 @@ async def test_a_step_has_a_limit(scene: Scene) -> None:
     """Five leases have run out, two are taken at a time, and it says that there are more."""
     await scene.enqueue("a", "b", "c", "d", "e")
     await scene.claim()
-    for _ in range(4):
+    for _ in range(3):
         await scene.store.reap(LEASE_MS)
         scene.advance(5000)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from taskqueue.codec import encode_entry
 from taskqueue.errors import ServerUnavailable
@@ -25,6 +25,7 @@ from taskqueue.store import (
     Reaped,
     Release,
     Repaired,
+    Store,
 )
 from taskqueue.task import TaskSpec
 
@@ -76,6 +77,11 @@ class FakeStore:
         self.wakes: asyncio.Queue[bool] = asyncio.Queue()
         self.reaped: list[Reaped] = []
         self.changed = asyncio.Event()
+
+    @property
+    def store(self) -> Store:
+        """Itself, as what it stands for."""
+        return cast("Store", self)
 
     async def complete(
         self,
@@ -168,7 +174,7 @@ class FakeStore:
 
     def _claimed(self, request: ClaimRequest) -> Claim:
         self.claims.append(request)
-        slots, taken, left = dict(request.slots), [], deque[ClaimedTask]()
+        slots, taken, left = dict(request.slots), list[ClaimedTask](), deque[ClaimedTask]()
         for claimed in self.waiting:
             type_ = claimed.task().type
             if len(taken) < request.limit and slots.get(type_, 0) > 0:

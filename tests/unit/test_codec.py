@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskqueue import codec
 from taskqueue.codec import (
     Entry,
     decode_error,
@@ -209,6 +210,16 @@ def test_a_task_that_cannot_be_repeated_by_name_has_no_fingerprint() -> None:
     """Without an id or a key of the caller's nothing can be compared, so nothing is computed."""
     assert header_of(entry_of(webhook="https://example.org"))[6] == ""
     assert header_of(entry_of(id="mine"))[6] != ""
+
+
+def test_what_is_remembered_of_good_tasks_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand tenants come and go; their headers are right and do not pile up."""
+    monkeypatch.setattr(codec, "_REMEMBERED", 10)
+
+    for number in range(1000):
+        assert header_of(entry_of(tenant=f"t{number}"))[1] == f"t{number}"
+
+    assert len(codec._heads) <= 10
 
 
 def test_the_longest_header_fits_into_what_scripts_read() -> None:

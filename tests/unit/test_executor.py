@@ -7,7 +7,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -23,11 +24,23 @@ from scheduler.run import Stop
 from scheduler.slots import Defaults, Slots
 from taskqueue.codec import decode_error, decode_value
 from taskqueue.store import ClaimedTask, Completion, Failure, Release
+from taskqueue.task import Durability
 from tests.unit.fake_store import FakeStore, claimed_task
 
 DEFAULTS = Defaults(concurrency=10, timeout=30.0, max_attempts=3, backoff=Fixed(timedelta(seconds=7)))
 
 Handler = Callable[..., Any]
+
+
+_benches: list[Bench] = []
+
+
+@pytest.fixture(autouse=True)
+async def no_threads_are_left() -> AsyncIterator[None]:
+    """Threads of one test must not be found by another."""
+    yield
+    while _benches:
+        _benches.pop().executor.close()
 
 
 class Bench:
@@ -41,8 +54,14 @@ class Bench:
         self.slots = Slots(handlers, DEFAULTS)
         self.outcomes = Outcomes(self.rung.set, Random(1), max_result=100_000)
         self.executor = Executor(
-            self.slots, self.outcomes, self.store, state="state", middleware=middleware  # type: ignore[arg-type]
+            self.slots,
+            self.outcomes,
+            self.store.store,
+            state="state",
+            middleware=middleware,
         )
+
+        _benches.append(self)
 
     def start(self, claimed: ClaimedTask | None = None) -> ClaimedTask:
         """Start a task."""
@@ -62,7 +81,11 @@ class Bench:
         """Start a task and return its one report."""
         self.start(claimed)
         batch = await self.outcome()
-        [report] = [*batch.completions, *batch.failures, *batch.releases]
+        reports: list[Completion | Failure | Release] = []
+        reports += [*batch.completions]
+        reports += [*batch.failures]
+        reports += [*batch.releases]
+        [report] = reports
         return report
 
 
@@ -130,6 +153,17 @@ async def test_an_async_handler_gets_the_payload_and_its_result_is_reported() ->
 
     assert report == Completion(claimed.id, claimed.token, b"*")
     assert bench.executor.running == 0
+
+
+async def test_a_completion_is_reported_at_the_level_of_its_task() -> None:
+    """What was accepted on disk is done on disk."""
+
+    async def handle(payload: dict[str, Any]) -> None: ...
+
+    report = await Bench(handle).run(claimed_task(durability="fsync"))
+
+    assert isinstance(report, Completion)
+    assert report.durability is Durability.FSYNC
 
 
 async def test_a_sync_handler_runs_in_a_daemon_thread() -> None:
@@ -506,12 +540,12 @@ async def test_each_task_has_a_deadline_of_its_own() -> None:
     for number, milliseconds in enumerate([60_000, 90, 30, 60]):
         bench.start(claimed_task(task_id=str(number), timeout=timedelta(milliseconds=milliseconds)))
 
-    order = []
+    order: list[str] = []
     while len(order) < 3:
         order += [failure.id for failure in (await bench.outcome()).failures]
 
     assert order == ["2", "3", "1"]
-    assert list(bench.executor.runs)[0] == "0"
+    assert next(iter(bench.executor.runs)) == "0"
     bench.executor.stop_all(Stop.STALE)
     await until(lambda: bench.executor.running == 0)
 
@@ -791,6 +825,53 @@ async def test_progress_finds_out_that_the_lease_is_lost() -> None:
 
     await until(lambda: bench.executor.runs == {})
     assert not bench.outcomes
+
+
+async def test_a_cancel_that_a_client_loses_under_progress_stops_the_handler_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Up to Python 3.11 asyncio.wait_for loses some; the client of the server waits with it."""
+    asked = asyncio.Event()
+
+    async def work(payload: dict[str, Any], context: Context) -> str:
+        await context.progress(1)
+        return "never"
+
+    async def loses_a_cancel(task_id: str, token: str, value: bytes) -> bool:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return True
+
+    bench = Bench(work)
+    monkeypatch.setattr(bench.store, "progress", loses_a_cancel)
+    claimed = bench.start()
+    await asked.wait()
+    bench.executor.cancel([(claimed.id, claimed.token)])
+
+    assert [failure.cancelled for failure in (await bench.outcome()).failures] == [True]
+
+
+def test_a_thread_that_outlives_its_event_loop_harms_nobody() -> None:
+    """Its progress and its result go nowhere, and it ends."""
+    go_on, done = threading.Event(), threading.Event()
+
+    def late(payload: dict[str, Any], context: Context) -> None:
+        go_on.wait(5)
+        context.progress(1)
+        done.set()
+
+    async def main() -> Bench:
+        bench = Bench(late)
+        bench.start()
+        return bench
+
+    bench = asyncio.run(main())
+    go_on.set()
+
+    assert done.wait(5)
+    bench.executor._threads.close()
+    assert bench.store.stored_progress == []
 
 
 # ---------------------------------------------------------------------------------- middleware

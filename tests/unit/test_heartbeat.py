@@ -6,11 +6,9 @@ import asyncio
 import logging
 import time
 from random import Random
-from typing import Any
 
 import pytest
 
-from scheduler import heartbeat as heartbeat_module
 from scheduler.duties import repeat
 from scheduler.heartbeat import Heartbeat, Inbox, Lease
 from scheduler.maintenance import Promoter, Purger, Reaper, Repairer, maintenance_duties
@@ -25,12 +23,12 @@ class Bench:
     """A heartbeat for runs that a test makes: lease 15 s, every 5 s, grace 10 s."""
 
     def __init__(self) -> None:
-        self.store: Any = FakeStore()
+        self.store = FakeStore()
         self.runs: dict[str, Run] = {}
         self.lost: list[Lease] = []
         self.cancelled: list[Lease] = []
         self.heartbeat = Heartbeat(
-            self.store,
+            self.store.store,
             "w",
             self.runs,
             lease=15,
@@ -132,7 +130,7 @@ async def test_a_gap_longer_than_the_lease_is_logged(
     bench.add("a", age=10)
     await bench.heartbeat.run_once()
     now = time.monotonic()
-    monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: now + 16)
+    monkeypatch.setattr("scheduler.heartbeat.time.monotonic", lambda: now + 16)
 
     await bench.heartbeat.run_once()
 
@@ -153,8 +151,8 @@ async def test_beats_come_a_little_before_the_interval() -> None:
 async def test_a_cancel_message_reaches_the_executor(caplog: pytest.LogCaptureFixture) -> None:
     """With id and token; what a newer version may send is logged and left."""
     cancelled: list[Lease] = []
-    store: Any = FakeStore()
-    inbox = Inbox(store, "w", cancelled=cancelled.extend)
+    store = FakeStore()
+    inbox = Inbox(store.store, "w", cancelled=cancelled.extend)
     store.messages = ["cancel a token-of-a", "hello", "cancel b token-of-b", "cancel too many words"]
 
     leases = await inbox.run_once()
@@ -170,8 +168,8 @@ async def test_a_cancel_message_reaches_the_executor(caplog: pytest.LogCaptureFi
 
 async def test_the_reaper_says_what_it_took_back(caplog: pytest.LogCaptureFixture) -> None:
     """And goes on at once where more is left."""
-    store: Any = FakeStore()
-    reaper = Reaper(store, Random(1), lease=15)
+    store = FakeStore()
+    reaper = Reaper(store.store, Random(1), lease=15)
     store.reaped = [Reaped(requeued=["a"], dead=["b"], more=True), Reaped()]
 
     first, second = await reaper.run_once(), await reaper.run_once()
@@ -185,8 +183,8 @@ async def test_the_reaper_says_what_it_took_back(caplog: pytest.LogCaptureFixtur
 async def test_the_reaper_tells_once_that_it_holds_back(caplog: pytest.LogCaptureFixture) -> None:
     """After an outage nothing is taken from its worker for one lease."""
     caplog.set_level(logging.INFO)
-    store: Any = FakeStore()
-    reaper = Reaper(store, Random(1), lease=15)
+    store = FakeStore()
+    reaper = Reaper(store.store, Random(1), lease=15)
     store.reaped = [Reaped(holding_ms=15_000), Reaped(holding_ms=13_000), Reaped(), Reaped(holding_ms=4_000)]
 
     for _ in range(4):
@@ -200,8 +198,8 @@ async def test_the_reaper_tells_once_that_it_holds_back(caplog: pytest.LogCaptur
 
 async def test_purger_and_repairer_walk_on_from_where_they_stopped(caplog: pytest.LogCaptureFixture) -> None:
     """One bounded step at a time; a repair is an error of ours and is logged as one."""
-    store: Any = FakeStore()
-    purger, repairer = Purger(store, Random(1)), Repairer(store, Random(1))
+    store = FakeStore()
+    purger, repairer = Purger(store.store, Random(1)), Repairer(store.store, Random(1))
 
     purged = [await purger.run_once() for _ in range(3)]
     repaired = [await repairer.run_once() for _ in range(3)]
@@ -216,7 +214,7 @@ async def test_purger_and_repairer_walk_on_from_where_they_stopped(caplog: pytes
 
 async def test_the_promoter_goes_on_where_more_is_due() -> None:
     """Else it comes back much later: claims promote, too."""
-    promoter = Promoter(FakeStore(), Random(1))  # type: ignore[arg-type]
+    promoter = Promoter(FakeStore().store, Random(1))
 
     assert promoter.pause(await promoter.run_once()) > 5
     assert promoter.pause(Promoted(500, more=True, next_in=None)) < 0.1
@@ -224,9 +222,9 @@ async def test_the_promoter_goes_on_where_more_is_due() -> None:
 
 async def test_an_idle_scheduler_asks_the_server_less_than_twice_a_second() -> None:
     """Everything counted: waker and its claims, beat, inbox, maintenance; by the mean of their pauses."""
-    store: Any = FakeStore()
+    store = FakeStore()
     random = Random(1)
-    duties = maintenance_duties(store, random, lease=15)
+    duties = maintenance_duties(store.store, random, lease=15)
     repairs = [await duty.run_once() for duty in duties]
     idle = [Reaped(), Promoted(0, more=False, next_in=None), Purged(0, "0"), repairs[3]]
 

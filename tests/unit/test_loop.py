@@ -52,16 +52,16 @@ class Bench:
         group = Handlers()
         for type_, (function, slots) in handlers.items():
             group.handler(type_, concurrency=slots)(function)
-        self.store: Any = FakeStore()
+        self.store = FakeStore()
         self.bell = Bell()
         self.outage = Outage()
         defaults = Defaults(concurrency, timeout=30, max_attempts=3, backoff=Fixed(timedelta(0)))
         self.slots = Slots(group, defaults)
         self.outcomes = Outcomes(self.bell.ring, Random(1))
-        self.executor = Executor(self.slots, self.outcomes, self.store)
-        self.waker = Waker(self.store, self.bell, self.outage, Random(1))
+        self.executor = Executor(self.slots, self.outcomes, self.store.store)
+        self.waker = Waker(self.store.store, self.bell, self.outage, Random(1))
         self.loop = ClaimLoop(
-            self.store,
+            self.store.store,
             slots=self.slots,
             executor=self.executor,
             outcomes=self.outcomes,
@@ -322,7 +322,7 @@ async def test_a_type_that_becomes_idle_gets_a_wait_of_its_own() -> None:
 async def test_a_type_waits_for_a_wait_that_is_about_to_end() -> None:
     """So that the next one covers all, and an idle scheduler keeps one."""
     bench = Bench(A=(Gate(), 1), B=(Gate(), 1))
-    waker = Waker(bench.store, bench.bell, bench.outage, Random(1), longest=0.04)
+    waker = Waker(bench.store.store, bench.bell, bench.outage, Random(1), longest=0.04)
 
     waker.arm(["A"])
     waker.arm(["A", "B"])
@@ -346,17 +346,49 @@ async def test_the_markers_of_pending_waits_are_handed_back_at_the_end() -> None
     assert bench.store.claims[-1].slots == {"A": 0, "B": 0}
 
 
-async def test_a_waker_that_breaks_is_not_silent() -> None:
-    """A worker that nobody wakes any more must end with an error."""
-    bench = Bench(A=(Gate(), 1))
+async def test_a_waker_that_breaks_silences_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Claims go on without being woken, and the log says what is wrong."""
+    gate = Gate()
+    bench = Bench(A=(gate, 1))
 
     async def broken(types: list[str], timeout: float) -> bool:
         raise QueueCorrupt("the key is of another type")
 
-    bench.store.wait_wake = broken
+    monkeypatch.setattr(bench.store, "wait_wake", broken)
+    async with bench.running():
+        await until(lambda: len(bench.store.claims) >= 3)
+        bench.put("A")
+        await until(lambda: gate.running)
 
-    with pytest.raises(QueueCorrupt):
-        await asyncio.wait_for(bench.loop.run(), 5)
+    assert "waiting for new tasks failed" in caplog.text
+
+
+async def test_markers_are_not_handed_back_to_a_server_that_is_away() -> None:
+    """Other workers wake up by themselves."""
+    bench = Bench(A=(Gate(), 1))
+    async with bench.running() as running:
+        await until(lambda: bench.store.waits)
+        bench.store.is_away = True
+        bench.loop.stop(0)
+        await asyncio.wait_for(running, 5)
+
+    assert bench.store.calls[-1] == "claim"
+
+
+async def test_a_part_that_crashes_ends_the_loop_with_its_error() -> None:
+    """The first error counts."""
+    bench = Bench(A=(Gate(), 1))
+    running = asyncio.create_task(bench.loop.run())
+    await until(lambda: bench.store.waits)
+
+    bench.bell.crash(ZeroDivisionError("first"))
+    bench.bell.crash(ValueError("second"))
+
+    with pytest.raises(ZeroDivisionError, match="first"):
+        await asyncio.wait_for(running, 5)
+    await bench.waker.close()
 
 
 # -------------------------------------------------------------------------------------- outages
@@ -365,7 +397,7 @@ async def test_a_waker_that_breaks_is_not_silent() -> None:
 async def test_reports_and_claims_are_repeated_until_they_are_answered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same ones; handlers run on meanwhile; the log says it once when it goes and once when it is back."""
+    """The same ones; handlers run on meanwhile; the log says once that it is away, once that it is back."""
     caplog.set_level(logging.INFO, "scheduler")
     gate = Gate()
     bench = Bench(2, A=(gate, 2))
@@ -408,7 +440,7 @@ async def test_a_claim_answered_late_starts_only_what_is_still_ours(
     bench.put("A", "A")
     bench.store.lost = ["A0"]
     times = iter([0.0, 8.0])
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times, 8.0))
+    monkeypatch.setattr("scheduler.loop.time.monotonic", lambda: next(times, 8.0))
 
     await bench.loop.run_once()
     monkeypatch.undo()
@@ -462,7 +494,9 @@ async def test_after_the_grace_period_handlers_are_cancelled_and_tasks_released(
     assert [release.id for release in bench.store.releases] == ["A0"]
 
 
-async def test_tasks_of_a_claim_that_a_stop_overtakes_are_released_unstarted() -> None:
+async def test_tasks_of_a_claim_that_a_stop_overtakes_are_released_unstarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The claim was on its way already."""
     gate = Gate()
     bench = Bench(2, A=(gate, 2))
@@ -474,7 +508,7 @@ async def test_tasks_of_a_claim_that_a_stop_overtakes_are_released_unstarted() -
         bench.loop.stop(30)
         return answer
 
-    bench.store.complete = stop_meanwhile
+    monkeypatch.setattr(bench.store, "complete", stop_meanwhile)
     summary = await asyncio.wait_for(bench.loop.run(), 5)
 
     assert summary == Summary(claimed=2, released=2)

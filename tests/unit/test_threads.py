@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
 import pytest
@@ -14,6 +15,11 @@ from scheduler.background import Background
 from scheduler.ending import end
 from scheduler.threads import DaemonThreads
 from tests.servers import wait_until
+
+
+def no_crash(error: BaseException) -> None:
+    """Fail: nothing should have crashed."""
+    raise error
 
 
 def threads_named(prefix: str) -> list[threading.Thread]:
@@ -33,8 +39,12 @@ def test_a_pool_grows_with_the_work_up_to_its_size() -> None:
     assert done.get(timeout=5) == 1
     assert len(threads_named("test-grow")) == 1
 
+    def wait_at_gate(number: int) -> None:
+        gate.wait(5)
+        done.put(number)
+
     for number in range(4):
-        pool.submit(lambda number=number: (gate.wait(5), done.put(number)))  # type: ignore[misc]
+        pool.submit(partial(wait_at_gate, number))
     assert len(threads_named("test-grow")) == 2
     assert all(each.daemon for each in threads_named("test-grow"))
     gate.set()
@@ -47,7 +57,8 @@ def test_a_pool_grows_with_the_work_up_to_its_size() -> None:
 def test_a_closed_pool_finishes_what_it_was_given() -> None:
     """Nobody waits for it."""
     pool, done = DaemonThreads(1, "test-close"), SimpleQueue[int]()
-    pool.submit(lambda: (time.sleep(0.01), done.put(1)))  # type: ignore[arg-type,return-value]
+    pool.submit(partial(time.sleep, 0.01))
+    pool.submit(lambda: done.put(1))
     pool.submit(lambda: done.put(2))
     pool.close()
 
@@ -66,7 +77,7 @@ async def test_a_background_runs_until_it_is_stopped(threaded: bool) -> None:
         await stopping.wait()
         ended.set()
 
-    background = Background(serve, pytest.fail, threaded=threaded)
+    background = Background(serve, no_crash, threaded=threaded)
     await background.start()
     assert (loops[0] is asyncio.get_running_loop()) == (not threaded)
     await background.stop()
@@ -82,7 +93,7 @@ async def test_what_keeps_a_background_from_starting_is_raised(threaded: bool) -
     async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
         raise ConnectionError("no server")
 
-    background = Background(serve, pytest.fail, threaded=threaded)
+    background = Background(serve, no_crash, threaded=threaded)
 
     with pytest.raises(ConnectionError, match="no server"):
         await background.start()
@@ -113,7 +124,7 @@ async def test_a_background_that_never_started_is_stopped_at_once() -> None:
         served.append("begun")
         await stopping.wait()
 
-    background = Background(serve, pytest.fail)
+    background = Background(serve, no_crash)
     await background.stop()
     assert served == []
 
@@ -153,7 +164,7 @@ async def test_a_background_beats_while_the_callers_loop_is_blocked() -> None:
             await asyncio.sleep(0.005)
             beats += 1
 
-    background = Background(serve, pytest.fail)
+    background = Background(serve, no_crash)
     await background.start()
     before = beats
     time.sleep(0.2)

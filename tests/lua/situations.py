@@ -1,0 +1,273 @@
+"""Every script in the middle of real work: a queue with something of everything, and one call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskqueue.codec import encode_value
+from taskqueue.store import ClaimedTask, Completion, Failure, Release
+from tests.lua.scene import BOOM, LEASE_MS, Scene
+
+TYPES = ("GROK", "GEMINI")
+RESULT = encode_value({"answer": 42}, field="result", max_bytes=100)
+VALUE = b"\x05"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A script, and the arguments by name that the store gave it."""
+
+    script: str
+    arguments: dict[str, Any]
+
+    async def make(self, scene: Scene) -> Any:
+        """Make this one call, past everything that the store does around it."""
+        return await self.scene_caller(scene)(self.script, **self.arguments)
+
+    @staticmethod
+    def scene_caller(scene: Scene) -> Any:
+        """Return what runs the store's scripts."""
+        return scene.store._caller.run
+
+
+Held = dict[str, ClaimedTask]
+Act = Callable[[Scene, Held], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One call of a script, in the queue that `prepare` makes.
+
+    Attributes:
+        script: The script.
+        about: What is special about it.
+        act: The method of the store that makes the call, with the tasks that are held.
+        meanwhile: What else is done before.
+        halfway: What the call may have done alone if it fails later: scripts that are two in one.
+    """
+
+    script: str
+    about: str
+    act: Act
+    meanwhile: Act | None = None
+    halfway: Act | None = None
+
+    def __str__(self) -> str:
+        return f"{self.script}-{self.about}".replace(" ", "_")
+
+
+async def prepare(scene: Scene) -> Held:
+    """Fill the queue: two types, three tenants, every state, limits, keys, waiters; return what is held."""
+    await scene.store.set_limit(tenant="acme", concurrency=9, weight=2)
+    await scene.store.set_limit(type="GROK", concurrency=50)
+    await scene.store.pause(tenant="paused")
+    for tenant in ("acme", "zeta", "paused"):
+        await scene.enqueue(f"{tenant}-1", f"{tenant}-2", tenant=tenant, priority=3)
+        await scene.enqueue(f"{tenant}-key", tenant=tenant, type="GEMINI", priority=4, idempotency_key="k")
+        await scene.enqueue(f"{tenant}-late", tenant=tenant, delay=timedelta(seconds=30))
+    await scene.enqueue("reserved", tenant="acme", reserve=True)
+    await scene.enqueue(
+        "dead", "done", "cancelled", tenant="acme", type="DONE", priority=9
+    )
+    await scene.enqueue("dead-key", tenant="acme", type="DONE", priority=9, idempotency_key="dead")
+    dead, done, cancelled, dead_key = (await scene.claim(("DONE",))).tasks
+    await scene.fail(dead, dead_key)
+    await scene.complete(done)
+    await scene.store.fail([Failure(cancelled.id, cancelled.token, BOOM, cancelled=True)])
+    names = ("held", "held-key", "stopping", "expired", "expired-third")
+    for name in names:
+        key = "held" if name == "held-key" else None
+        await scene.enqueue(name, tenant="acme", priority=10, type="HELD", idempotency_key=key)
+    for _ in range(2):
+        for claimed in (await scene.claim(("HELD",))).tasks:
+            if claimed.id == "expired-third":
+                scene.client.zadd(scene.keys.leased, {claimed.id: 1})
+                await scene.store.reap(LEASE_MS)
+            else:
+                await scene.release(claimed)
+    held = {claimed.id: claimed for claimed in (await scene.claim(("HELD",))).tasks}
+    await scene.store.cancel("stopping")
+    await scene.store.watch([*names, "acme-1", "zeta-late"], "somebody")
+    await scene.store.extend("worker-1", [(task.id, task.token) for task in held.values()], LEASE_MS)
+    return held
+
+
+async def time_passes(scene: Scene, held: Held) -> None:
+    """Make delayed tasks due."""
+    scene.advance(30_000)
+
+
+async def leases_run_out(scene: Scene, held: Held) -> None:
+    """Let three leases end; the next reap takes one to the queue, one to the dead, one to its cancel."""
+    gone = {name: scene.clock() - 1 for name in ("expired", "expired-third", "stopping")}
+    scene.client.zadd(scene.keys.leased, gone)
+
+
+async def claimed_before(scene: Scene, held: Held) -> None:
+    """Make the claim whose repeat is looked at."""
+    await scene.claim(TYPES, limit=2, request="again")
+
+
+def completions(held: Held) -> list[Completion]:
+    """Report two tasks as done, one of them with a key."""
+    return [Completion(name, held[name].token, RESULT) for name in ("held", "held-key")]
+
+
+SITUATIONS = [
+    Situation("open", "again", lambda scene, held: scene.store.open(retention=timedelta(hours=3))),
+    Situation(
+        "enqueue",
+        "of all kinds",
+        lambda scene, held: scene.offer(
+            scene.entry("new-1", tenant="acme"),
+            scene.entry("new-2", tenant="zeta", idempotency_key="new"),
+            scene.entry("new-3", tenant="new", delay=timedelta(seconds=5)),
+            scene.entry("new-4", tenant="acme", reserve=True),
+            scene.entry("new-5", type="NEW"),
+            scene.entry("acme-1", tenant="acme", priority=3),
+            scene.entry("new-6", tenant="zeta", idempotency_key="k"),
+            max_queued=100,
+        ),
+    ),
+    Situation("claim", "ready", lambda scene, held: scene.claim(TYPES, limit=4)),
+    Situation(
+        "claim",
+        "due",
+        lambda scene, held: scene.claim(TYPES, limit=9),
+        meanwhile=time_passes,
+        halfway=lambda scene, held: scene.store.promote(200),
+    ),
+    Situation(
+        "claim",
+        "replayed",
+        lambda scene, held: scene.claim(TYPES, limit=2, request="again"),
+        meanwhile=claimed_before,
+    ),
+    Situation("complete", "alone", lambda scene, held: scene.store.complete(completions(held))),
+    Situation(
+        "complete",
+        "and claim",
+        lambda scene, held: scene.store.complete(completions(held), scene.request(TYPES, limit=4)),
+        halfway=lambda scene, held: scene.store.complete(completions(held)),
+    ),
+    Situation(
+        "fail",
+        "in all ways",
+        lambda scene, held: scene.store.fail(
+            [
+                Failure("held", held["held"].token, BOOM, 5000),
+                Failure("held-key", held["held-key"].token, BOOM),
+                Failure("stopping", held["stopping"].token, BOOM, 0),
+                Failure("expired", held["expired"].token, BOOM, 0),
+            ]
+        ),
+    ),
+    Situation(
+        "release",
+        "in all ways",
+        lambda scene, held: scene.store.release(
+            [
+                Release("held", held["held"].token),
+                Release("held-key", held["held-key"].token, 2000),
+                Release("stopping", held["stopping"].token),
+            ]
+        ),
+    ),
+    Situation(
+        "extend",
+        "some",
+        lambda scene, held: scene.store.extend(
+            "worker-2", [("held", held["held"].token), ("stopping", held["stopping"].token), ("dead", "1-x")], 9000
+        ),
+    ),
+    Situation(
+        "progress", "held", lambda scene, held: scene.store.progress("held", held["held"].token, VALUE)
+    ),
+    Situation("promote", "due", lambda scene, held: scene.store.promote(), meanwhile=time_passes),
+    Situation("reap", "expired", lambda scene, held: scene.store.reap(LEASE_MS), meanwhile=leases_run_out),
+    Situation("reap", "hold", lambda scene, held: scene.store.reap(LEASE_MS), meanwhile=time_passes),
+    Situation("cancel", "ready", lambda scene, held: scene.store.cancel("acme-1")),
+    Situation("cancel", "delayed", lambda scene, held: scene.store.cancel("zeta-late")),
+    Situation("cancel", "with a key", lambda scene, held: scene.store.cancel("acme-key")),
+    Situation("cancel", "running", lambda scene, held: scene.store.cancel("held")),
+    Situation(
+        "clear",
+        "a lane",
+        lambda scene, held: clear(scene, scene.keys.ready("GEMINI", "acme"), delayed=0),
+    ),
+    Situation(
+        "clear",
+        "delayed",
+        lambda scene, held: clear(scene, scene.keys.delayed("zeta"), delayed=1),
+    ),
+    Situation("redrive", "dead", lambda scene, held: scene.store.redrive("dead-key")),
+    Situation("discard", "finished", lambda scene, held: scene.store.discard(["dead", "done", "dead-key"])),
+    Situation(
+        "purge",
+        "expired",
+        lambda scene, held: scene.store.purge(),
+        meanwhile=lambda scene, held: days_pass(scene),
+    ),
+    Situation("repair", "sound", lambda scene, held: scene.store.repair()),
+    Situation(
+        "repair",
+        "broken",
+        lambda scene, held: scene.store.repair(),
+        meanwhile=lambda scene, held: break_indexes(scene),
+    ),
+    Situation("set_limit", "tenant", lambda scene, held: scene.store.set_limit(tenant="acme", concurrency=1)),
+    Situation("set_limit", "type", lambda scene, held: scene.store.set_limit(type="GROK", concurrency=None)),
+    Situation("pause", "tenant", lambda scene, held: scene.store.pause(tenant="acme")),
+    Situation("pause", "type", lambda scene, held: scene.store.pause(type="GROK")),
+    Situation("pause", "queue", lambda scene, held: scene.store.pause()),
+    Situation("resume", "tenant", lambda scene, held: scene.store.resume(tenant="paused")),
+    Situation("resume", "queue", lambda scene, held: scene.store.resume()),
+    Situation("stats", "queue", lambda scene, held: scene.store.stats()),
+    Situation("stats", "tenant", lambda scene, held: scene.store.stats(tenant="acme")),
+    Situation("fetch", "all states", lambda scene, held: scene.store.fetch(["acme-1", "zeta-late", "done", "held"])),
+    Situation("watch", "all states", lambda scene, held: scene.store.watch(["acme-1", "done", "held"], "someone")),
+]
+
+
+async def clear(scene: Scene, source: str, delayed: int) -> None:
+    """Make one step of a clear."""
+    await scene.store._run(
+        "clear", source=source, cutoff=1000, type="", cursor="", delayed=delayed, limit=500
+    )
+
+
+async def days_pass(scene: Scene) -> None:
+    """Let everything expire that does."""
+    scene.advance(48 * 3600 * 1000)
+
+
+async def break_indexes(scene: Scene) -> None:
+    """Take away what a repair brings back."""
+    scene.client.delete(scene.keys.lanes("GROK"), scene.keys.due)
+
+
+class _Seen(Exception):
+    """The call has been seen; it must not be made yet."""
+
+
+async def call_of(scene: Scene, situation: Situation, held: Held) -> Call:
+    """Return the script call that a situation's act makes, without making it."""
+    calls: list[Call] = []
+
+    async def see(name: str, /, *, patience: float | None = None, **named: Any) -> Any:
+        del patience
+        calls.append(Call(name, named))
+        raise _Seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.store._caller, "run", see)
+        with pytest.raises(_Seen):
+            await situation.act(scene, held)
+    [call] = calls
+    assert call.script == situation.script
+    return call
