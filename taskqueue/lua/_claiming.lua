@@ -155,7 +155,7 @@ local function read_runs()
 end
 
 local function write_task(task, lane, worker, request)
-  task.token = task.deliveries .. "-" .. request
+  task.token = text(task.deliveries) .. "-" .. request
   if task.deliveries == 1 then
     call("HSET", task.run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
       "deliveries", 1, "worker", worker, "started_at", now)

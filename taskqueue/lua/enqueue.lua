@@ -14,8 +14,9 @@ ARGV
   now         int   "" reads the server's clock
   atomic      int   1: one refusal refuses all
   max_queued  int   QUEUED tasks a tenant may have; "" for no limit
-  lanes       int   how many lanes follow
-  rest...     str   each lane as type, group; then each task as lane (from 1), priority,
+  bands       int   how many bands follow: lanes and priorities
+  width       int   4: tasks as described below; 2: all without due and idem
+  rest...     str   each band as type, group, priority; then each task as band (from 1),
                     due ("" now, "+n" in n ms, "n" at epoch ms), idem digest ("" none), record
 RETURNS
   {"all", now, sequence}             all accepted; the first got `sequence`, the next ones the next
@@ -34,8 +35,9 @@ COST
 ]]
 -- include: base keys meta policy lanes counts record places
 local seq, types, tenants = KEYS[2], KEYS[3], KEYS[4]
-local atomic, max_queued, lane_count = ARGV[3] == "1", tonumber(ARGV[4]), tonumber(ARGV[5])
-local first_task_key, first_lane, first_task = 6, 6, 6 + lane_count * 2
+local atomic, max_queued = ARGV[3] == "1", tonumber(ARGV[4])
+local band_count, width = tonumber(ARGV[5]), tonumber(ARGV[6])
+local first_task_key, first_band, first_task = 6, 7, 7 + band_count * 3
 local count = #KEYS - first_task_key + 1
 
 -- Plan -------------------------------------------------------------------------------------------
@@ -46,11 +48,15 @@ end
 call("SCARD", types)
 call("SCARD", tenants)
 
-local lanes = {}
-for index = 1, lane_count do
-  local at = first_lane + (index - 1) * 2
+local bands, new_lanes = {}, {}
+for index = 1, band_count do
+  local at = first_band + (index - 1) * 3
   local lane = lane_of(ARGV[at], ARGV[at + 1])
-  lanes[index] = lane
+  -- By the text with which tasks name it.
+  bands[text(index)] = { lane = lane, priority = tonumber(ARGV[at + 2]) }
+  if not lane.is_touched then
+    new_lanes[#new_lanes + 1] = lane
+  end
   touch_lane(lane)
   if max_queued and not lane.tenant.queued then
     lane.tenant.queued = tonumber(call("HGET", lane.tenant.count, "queued") or 0)
@@ -64,114 +70,111 @@ for first = first_task_key, #KEYS, CHUNK do
 end
 
 local id_starts = #keys.task("") + 1
-local tasks, accepted, refused = {}, {}, 0
-local ids_here, keys_here = {}, {}
+local dues, accepted, others = {}, {}, {}
+local by_task_key, by_idem_key = {}, {}
 
-local function same_payload(stored, record)
-  local theirs = stored and stored.fingerprint
-  local ours = match(record, "^[^|]*|[^|]*|[^|]*|%d+|%d+|%a*|([^|]*)|")
-  return theirs == ours
+local function due_of(given, lane)
+  probe("zset", lane.tenant.delayed)
+  call("ZCARD", KEYS[5])
+  local due = sub(given, 1, 1) == "+" and now + tonumber(given) or tonumber(given)
+  return due > now and due or nil
 end
 
--- Decides about one task; returns its word and what goes with it.
-local function decide(task)
-  local stored = nil
-  if known > 0 and call("EXISTS", task.key) == 1 then
-    stored = read_header(task.id)
-    if not stored then
-      return "taken", task.id, 0, "id"
+local function fingerprint_of(record)
+  return match(record, "^[^|]*|[^|]*|[^|]*|%d+|%d+|%a*|([^|]*)|")
+end
+
+-- The refusal of a task whose id or key is taken by a task with the fingerprint `theirs`.
+local function taken(holder, theirs, record, what)
+  return { "taken", holder, theirs == fingerprint_of(record) and 1 or 0, what }
+end
+
+-- The refusal of the task whose arguments begin at `at`, or what an earlier call answered to the
+-- same id; nil accepts it.
+local function refusal(key, at, lane)
+  local tenant, record = lane.tenant, ARGV[at + width - 1]
+  local digest = width == 4 and ARGV[at + 2] or ""
+  if known > 0 and call("EXISTS", key) == 1 then
+    local id = sub(key, id_starts)
+    local stored = read_header(id)
+    if stored and stored.fingerprint == fingerprint_of(record) then
+      local instant = call("ZSCORE", stored.lane.tenant.delayed, id)
+      return { "accepted", stored.sequence, stored.created, instant or "" }
     end
-    if same_payload(stored, task.record) then
-      local due = call("ZSCORE", stored.lane.tenant.delayed, task.id)
-      return "accepted", stored.sequence, stored.created, due or ""
-    end
-    return "taken", task.id, 0, "id"
+    return { "taken", id, 0, "id" }
   end
-  local twin = ids_here[task.id]
+  local twin = by_task_key[key]
   if twin then
-    return "taken", task.id, same_payload(parse_header("1|1|1|" .. twin.record), task.record) and 1 or 0, "id"
+    return taken(sub(key, id_starts), fingerprint_of(ARGV[twin + width - 1]), record, "id")
   end
-  local lane, tenant = task.lane, task.lane.tenant
-  local key = task.idem ~= "" and keys.idem(tenant.name, task.idem)
-  if key then
-    local holder = call("GET", key)
-    twin = keys_here[key]
+  local idem = digest ~= "" and keys.idem(tenant.name, digest)
+  if idem then
+    local holder = call("GET", idem)
+    twin = by_idem_key[idem]
     if holder then
-      return "taken", holder, same_payload(read_header(holder), task.record) and 1 or 0, "key"
+      local stored = read_header(holder)
+      return taken(holder, stored and stored.fingerprint, record, "key")
     elseif twin then
-      return "taken", twin.id, same_payload(parse_header("1|1|1|" .. twin.record), task.record) and 1 or 0, "key"
+      return taken(twin.id, fingerprint_of(ARGV[twin.at + width - 1]), record, "key")
     end
   end
   if max_queued and tenant.queued >= max_queued then
-    return "full", max_queued, "", ""
+    return { "full", max_queued, "", "" }
   elseif lane.reserved and tenant.room <= 0 then
-    return "no_slot", tenant.most, "", ""
+    return { "no_slot", tenant.most, "", "" }
   end
   -- Nothing refuses it any more: it counts for the tasks that follow.
-  tenant.queued = (tenant.queued or 0) + 1
-  tenant.room = tenant.room - (lane.reserved and 1 or 0)
-  ids_here[task.id] = task
-  if key then
-    keys_here[key] = task
+  if max_queued then
+    tenant.queued = tenant.queued + 1
   end
-  task.is_new = true
-  return "accepted", "", "", ""
+  if lane.reserved then
+    tenant.room = tenant.room - 1
+  end
+  by_task_key[key] = at
+  if idem then
+    by_idem_key[idem] = { at = at, id = sub(key, id_starts) }
+  end
+  return nil
 end
 
 for index = 1, count do
-  local at = first_task + (index - 1) * 5
-  local due = ARGV[at + 2]
-  if due == "" then
-    due = nil
-  elseif sub(due, 1, 1) == "+" then
-    due = now + tonumber(due)
+  local at = first_task + (index - 1) * width
+  local lane = bands[ARGV[at]].lane
+  if width == 4 and ARGV[at + 1] ~= "" then
+    dues[index] = due_of(ARGV[at + 1], lane)
+  end
+  local answer = refusal(KEYS[first_task_key + index - 1], at, lane)
+  if answer then
+    others[index] = answer
+    others.refused = others.refused or answer[1] ~= "accepted"
   else
-    due = tonumber(due)
-  end
-  local key = KEYS[first_task_key + index - 1]
-  local task = {
-    key = key,
-    id = sub(key, id_starts),
-    lane = lanes[tonumber(ARGV[at])],
-    priority = tonumber(ARGV[at + 1]),
-    due = due and due > now and due or nil,
-    idem = ARGV[at + 3],
-    record = ARGV[at + 4],
-  }
-  if task.due then
-    probe("zset", task.lane.tenant.delayed)
-    call("ZCARD", keys.due)
-  end
-  task.word, task.a, task.b, task.c = decide(task)
-  tasks[index] = task
-  if task.is_new then
-    accepted[#accepted + 1] = task
-  elseif task.word ~= "accepted" then
-    refused = refused + 1
+    accepted[#accepted + 1] = index
   end
 end
-if atomic and refused > 0 then
-  for _, task in ipairs(accepted) do
-    task.word = "withheld"
+if atomic and others.refused then
+  for _, index in ipairs(accepted) do
+    others[index] = { "withheld", "", "", "" }
   end
   accepted = {}
 end
 
 -- Apply ------------------------------------------------------------------------------------------
+local first_sequence = 0
 if #accepted > 0 then
-  sequence = call("INCRBY", seq, #accepted) - #accepted
-  local records, created = {}, text(now)
-  for _, task in ipairs(accepted) do
-    sequence = sequence + 1
-    local lane = task.lane
-    task.a, task.b, task.c = sequence, now, task.due or ""
-    records[#records + 1] = task.key
-    records[#records + 1] = "1|" .. text(sequence) .. "|" .. created .. "|" .. task.record
-    if task.idem ~= "" then
-      call("SET", keys.idem(lane.tenant.name, task.idem), task.id, "NX")
+  first_sequence = call("INCRBY", seq, #accepted) - #accepted + 1
+  local records, created = {}, "|" .. text(now) .. "|"
+  for number, index in ipairs(accepted) do
+    local at = first_task + (index - 1) * width
+    local key, band = KEYS[first_task_key + index - 1], bands[ARGV[at]]
+    local lane, priority = band.lane, band.priority
+    local id, place_in_order = sub(key, id_starts), first_sequence + number - 1
+    records[number * 2 - 1] = key
+    records[number * 2] = "1|" .. text(place_in_order) .. created .. ARGV[at + width - 1]
+    if width == 4 and ARGV[at + 2] ~= "" then
+      call("SET", keys.idem(lane.tenant.name, ARGV[at + 2]), id, "NX")
     end
-    place(task.id, lane, task.priority, sequence, task.due)
-    count_queued(lane, task.priority, 1)
+    place(id, lane, priority, place_in_order, dues[index])
+    count_queued(lane, priority, 1)
     if lane.reserved then
       count_held(lane, 1)
     end
@@ -179,7 +182,7 @@ if #accepted > 0 then
   for first = 1, #records, CHUNK do
     call("MSET", unpack(records, first, min(first + CHUNK - 1, #records)))
   end
-  for _, lane in ipairs(lanes) do
+  for _, lane in ipairs(new_lanes) do
     call("SADD", types, lane.type)
     call("SADD", tenants, lane.tenant.name)
   end
@@ -190,13 +193,17 @@ if #accepted > 0 then
 end
 
 if #accepted == count then
-  return { "all", now, accepted[1] and accepted[1].a or 0 }
+  return { "all", now, first_sequence }
 end
-local reply = { "each", now }
-for _, task in ipairs(tasks) do
-  reply[#reply + 1] = task.word
-  reply[#reply + 1] = task.a
-  reply[#reply + 1] = task.b
-  reply[#reply + 1] = task.c
+local reply, following = { "each", now }, first_sequence
+for index = 1, count do
+  local answer = others[index]
+  if not answer then
+    answer = { "accepted", following, now, dues[index] or "" }
+    following = following + 1
+  end
+  for part = 1, 4 do
+    reply[#reply + 1] = answer[part]
+  end
 end
 return reply

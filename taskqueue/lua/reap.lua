@@ -27,7 +27,7 @@ COST
 -- include: base keys meta policy lanes counts record places ending holding
 local meta_key, leased = KEYS[1], KEYS[2]
 local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local error_of_crash, error_of_cancel = ARGV[6], ARGV[7]
+local dead_error, cancelled_error = ARGV[6], ARGV[7]
 local JUMP = 5000
 
 -- Plan
@@ -74,10 +74,10 @@ local requeued, dead, cancelled = {}, {}, {}
 for _, claim in ipairs(claims) do
   call("HSET", claim.run, "crashes", claim.crashes)
   if claim.is_cancelled then
-    finish(claim, "CANCELLED", "reaped", "error", error_of_cancel)
+    finish(claim, "CANCELLED", "reaped", "error", cancelled_error)
     cancelled[#cancelled + 1] = claim.id
   elseif ends[claim.id] then
-    finish(claim, "FAILED", "reaped", "error", error_of_crash)
+    finish(claim, "FAILED", "reaped", "error", dead_error)
     dead[#dead + 1] = claim.id
   else
     requeue(claim, "reaped")

@@ -117,24 +117,29 @@ class ProducerVerbs(StoreBase):
 
 
 def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:
-    """Return the arguments `lanes`, `rest` and `task` of enqueue.lua."""
-    lanes: dict[tuple[str, str], int] = {}
-    head: list[str] = []
-    rest: list[Any] = []
-    task_keys: list[str] = []
+    """Return the arguments `bands`, `width`, `rest` and `task` of enqueue.lua."""
+    bands: dict[tuple[str, str, int], int] = {}
+    tasks: list[Any] = []
+    # Mostly there is neither a key nor a delay, and each argument costs the server time.
+    is_plain = all(not entry.idem and entry.delay_ms is None and entry.not_before_ms is None for entry in entries)
     for entry in entries:
-        lane = (entry.type, entry.group)
-        number = lanes.get(lane)
+        band = (entry.type, entry.group, entry.priority)
+        number = bands.get(band)
         if number is None:
-            number = lanes[lane] = len(lanes) + 1
-            head += (entry.type, entry.group)
-        if entry.delay_ms is not None:
-            due = f"+{entry.delay_ms}"
-        else:
-            due = "" if entry.not_before_ms is None else str(entry.not_before_ms)
-        rest += (number, entry.priority, due, entry.idem, entry.blob)
-        task_keys.append(task_prefix + entry.id)
-    return {"lanes": len(lanes), "rest": head + rest, "task": task_keys}
+            number = bands[band] = len(bands) + 1
+        tasks += (number, entry.blob) if is_plain else (number, _due_text(entry), entry.idem, entry.blob)
+    return {
+        "bands": len(bands),
+        "width": 2 if is_plain else 4,
+        "rest": [*(value for band in bands for value in band), *tasks],
+        "task": [task_prefix + entry.id for entry in entries],
+    }
+
+
+def _due_text(entry: Entry) -> str:
+    if entry.delay_ms is not None:
+        return f"+{entry.delay_ms}"
+    return "" if entry.not_before_ms is None else str(entry.not_before_ms)
 
 
 def _due(entry: Entry, now: int) -> int | None:

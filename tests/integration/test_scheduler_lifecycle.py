@@ -531,6 +531,38 @@ def test_a_bad_option_is_refused_with_its_name_and_rule(option: str, value: Any)
         Scheduler("memory://", **{option: value})
 
 
+async def test_a_scheduler_can_be_pointed_elsewhere_before_it_runs(
+    url: str, queue_name: str, queue: TaskQueue
+) -> None:
+    """A command line does so with the scheduler that it found in a module; None leaves what was said."""
+    scheduler = Scheduler("memory://", name="other", concurrency=5)
+    scheduler.handler("T")(nothing)
+    await queue.enqueue("T", {})
+
+    scheduler.configure(url=url, name=queue_name, concurrency=1)
+    scheduler.configure()
+
+    assert scheduler.name == queue_name
+    assert (await scheduler.run(burst=True)).completed == 1
+    for bad in ({"concurrency": 0}, {"name": ""}):
+        with pytest.raises(InvalidSetting):
+            scheduler.configure(**bad)
+    async with scheduler:
+        with pytest.raises(InvalidSetting, match="before it runs"):
+            scheduler.configure(concurrency=2)
+
+
+async def test_a_scheduler_that_shares_a_queue_cannot_be_pointed_elsewhere(queue: TaskQueue) -> None:
+    """The queue is open already."""
+    scheduler = Scheduler(queue=queue)
+
+    scheduler.configure(concurrency=3)
+    with pytest.raises(InvalidSetting, match="left out"):
+        scheduler.configure(url="memory://")
+
+    assert scheduler.name == queue.name
+
+
 def test_a_lifespan_must_be_a_context_manager() -> None:
     """The commonest slip: the decorator is missing."""
 
