@@ -14,11 +14,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from scheduler.bell import Bell
@@ -47,6 +47,9 @@ UNWIND = 3.0
 
 _NEAREST, _FARTHEST = 0.005, 3600.0
 """Bounds of the timer for the next due task, in seconds."""
+
+_WORTH_SPLITTING = 16
+"""Tasks of one claim from which on it may pay to run half of them while the next call is under way."""
 
 _MOST_EMPTY_CLAIMS = 10
 """Claims in a row that may return nothing and still be followed by another at once."""
@@ -135,6 +138,8 @@ class ClaimLoop:
         self._lease = lease
         self._random = random
         # Tokens are made of this: even a server that lost its memory never sees one twice.
+        # Claimed and counted, but not started yet: see _start.
+        self._held: tuple[Sequence[ClaimedTask], float] = ((), 0.0)
         self._requests = (f"{uuid4().hex[:12]}.{number:x}" for number in count(1))
         self._counts: Counter[str] = Counter()
         self._is_stopping = False
@@ -206,6 +211,9 @@ class ClaimLoop:
         batch = self._outcomes.take()
         request = None if self._is_stopping else self._request()
         store = self._store
+        if batch.failures or batch.releases:
+            # Their report may take long if the server is away.
+            self._start_held()
         if batch.failures:
             words = await self._insist(lambda: store.fail(batch.failures, patience=PATIENCE))
             self._answered(tick, batch.failures, words)
@@ -214,13 +222,14 @@ class ClaimLoop:
             self._answered(tick, batch.releases, words)
         if batch.completions or request is not None:
             claimed_at = time.monotonic()
-            words, claim = await self._insist(
-                lambda: store.complete(batch.completions, request, patience=PATIENCE)
+            words, claim = await self._meanwhile_start_held(
+                self._insist(lambda: store.complete(batch.completions, request, patience=PATIENCE))
             )
             self._answered(tick, batch.completions, words)
             if request is not None and claim is not None:
                 tick.claims, tick.claimed = True, len(claim.tasks)
                 await self._start(request, claim, claimed_at)
+        self._start_held()
         if tick.claims or tick.answered:
             self._log(tick)
         return tick
@@ -248,12 +257,48 @@ class ClaimLoop:
         tasks = claim.tasks
         if tasks and time.monotonic() - claimed_at > self._lease / 2:
             tasks = await self._still_held(tasks)
+        first = tasks if len(tasks) < _WORTH_SPLITTING else tasks[: len(tasks) // 2]
+        rest = tasks[len(first) :]
+        self._start_all(first, claimed_at)
+        if rest:
+            # One pass of the event loop. If some have ended by now, handlers are so quick that the
+            # server and this process should work at the same time: the next call reports these, and
+            # the rest is started while it is under way.
+            await asyncio.sleep(0)
+            if self._outcomes and not self._is_stopping:
+                for claimed in rest:
+                    self._slots.take(self._slots.handlers[claimed.type])
+                self._held = (rest, claimed_at)
+                self._bell.ring()
+            else:
+                self._start_all(rest, claimed_at)
+        self._plan(request, claim)
+
+    def _start_all(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
         for claimed in tasks:
             if self._is_stopping:
                 self._outcomes.release(claimed)
             else:
                 self._executor.start(claimed, claimed_at)
-        self._plan(request, claim)
+
+    def _start_held(self) -> None:
+        (tasks, claimed_at), self._held = self._held, ((), 0.0)
+        for claimed in tasks:
+            self._slots.give(self._slots.handlers[claimed.type])
+        self._start_all(tasks, claimed_at)
+
+    async def _meanwhile_start_held(self, call: Coroutine[Any, Any, T]) -> T:
+        if not self._held[0]:
+            return await call
+        calling = asyncio.get_running_loop().create_task(call)
+        try:
+            # Two passes: one to begin the call, one for its bytes to leave.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            self._start_held()
+            return await calling
+        finally:
+            calling.cancel()
 
     async def _still_held(self, tasks: list[ClaimedTask]) -> list[ClaimedTask]:
         """Return those tasks of a claim whose answer took long that are still ours; extend their leases."""

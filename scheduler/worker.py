@@ -213,7 +213,7 @@ def _is_in_process(queue: TaskQueue) -> bool:
 async def _second_store(queue: TaskQueue) -> AsyncIterator[Store]:
     """Open a store of the same queue with clients of its own, for the event loop that runs now."""
     connector, settings = queue.connector, queue.store.settings
-    store = Store(connector.client(), queue.store.keys, blocking_client=connector.client(blocking=True))
+    store = queue.store.sibling(connector.client(), connector.client(blocking=True))
     try:
         # With every setting, so that a queue that was wiped meanwhile is made again as it was.
         await store.open(settings.order, settings.policy, settings.retention)

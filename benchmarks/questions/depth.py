@@ -17,12 +17,14 @@ async def measure(bench: Bench) -> list[Result]:
         result for depth, runs in measured.items() for result in costs(f"{depth:,} waiting", tasks, runs)
     ]
     (least, few), (most, many) = min(measured.items()), max(measured.items())
-    ratios = tuple(each.wall / other.wall for each, other in zip(many, few, strict=True))
-    case = f"time at {most:,} / at {least:,} waiting"
-    results.append(Result(case=case, unit="times", values=ratios, tasks=tasks, goal=Goal("at most", 1.3)))
-    ratios = tuple(each.server / other.server for each, other in zip(many, few, strict=True))
-    case = f"server CPU at {most:,} / at {least:,} waiting"
-    results.append(Result(case=case, unit="times", values=ratios, tasks=tasks, goal=Goal("at most", 1.3)))
+    times = min(run.wall for run in many) / min(run.wall for run in few)
+    cpu = min(run.server for run in many) / min(run.server for run in few)
+    for what, ratio in (("time", times), ("server CPU", cpu)):
+        # Of the lowest: minutes lie between the two, and a slow minute is not what is asked about.
+        case = f"lowest {what} at {most:,} / at {least:,} waiting"
+        results.append(
+            Result(case=case, unit="times", values=(ratio,), tasks=tasks, goal=Goal("at most", 1.3))
+        )
     return results
 
 

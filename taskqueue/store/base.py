@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
@@ -59,6 +59,21 @@ class StoreBase:
         self._caller = Caller(client, keys, opening, patience=patience, clock=clock)
         self._safe_levels: set[Durability] = {Durability.MEMORY}
         self._synced_by_server = False
+
+    def sibling(self, client: Any, blocking_client: Any = None) -> Self:
+        """Return a store of the same queue, with the same options, on clients of another event loop.
+
+        It must be opened, and closed, by itself.
+        """
+        return type(self)(
+            client,
+            self.keys,
+            blocking_client=blocking_client,
+            patience=self._caller.patience,
+            shebang=self._shebang,
+            replicas=self._replicas,
+            clock=self._caller.clock,
+        )
 
     async def open(
         self,

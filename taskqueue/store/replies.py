@@ -81,6 +81,11 @@ class ClaimedTask:
     crashes: int
     record: bytes
 
+    @property
+    def type(self) -> str:
+        """Type of the task, read from the header of its record."""
+        return self.record.split(b"|", 4)[3].decode()
+
     def task(self) -> Task:
         """Decode the record, payload included.
 

@@ -28,9 +28,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RealServer]:
 
 
 @pytest.fixture
-async def make_scene(
-    url: str, keys: Keys, client: redis.Redis, clock: FakeClock
-) -> AsyncIterator[MakeScene]:
+async def make_scene(url: str, keys: Keys, client: redis.Redis, clock: FakeClock) -> AsyncIterator[MakeScene]:
     """Opens the test's queue as the test wants it: order, policy, retention, clock."""
     async with AsyncExitStack() as stack:
 

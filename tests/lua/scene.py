@@ -80,7 +80,8 @@ class Scene:
     def __init__(self, store: Store, clock: FakeClock, client: redis.Redis) -> None:
         self.store = store
         self.clock = clock
-        self.client = client
+        # Any: redis-py declares replies for both of its modes, text and bytes.
+        self.client: Any = client
         self.keys: Keys = store.keys
         self._requests = (f"request-{number}" for number in itertools.count(1))
 

@@ -16,6 +16,7 @@ from tests.lua.scene import BOOM, LEASE_MS, Scene
 TYPES = ("GROK", "GEMINI")
 RESULT = encode_value({"answer": 42}, field="result", max_bytes=100)
 VALUE = b"\x05"
+OF_ALL_STATES = ["acme-1", "zeta-late", "done", "dead", "cancelled", "held", "ghost"]
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,7 @@ async def prepare(scene: Scene) -> Held:
         await scene.enqueue(f"{tenant}-key", tenant=tenant, type="GEMINI", priority=4, idempotency_key="k")
         await scene.enqueue(f"{tenant}-late", tenant=tenant, delay=timedelta(seconds=30))
     await scene.enqueue("reserved", tenant="acme", reserve=True)
-    await scene.enqueue(
-        "dead", "done", "cancelled", tenant="acme", type="DONE", priority=9
-    )
+    await scene.enqueue("dead", "done", "cancelled", tenant="acme", type="DONE", priority=9)
     await scene.enqueue("dead-key", tenant="acme", type="DONE", priority=9, idempotency_key="dead")
     dead, done, cancelled, dead_key = (await scene.claim(("DONE",))).tasks
     await scene.fail(dead, dead_key)
@@ -182,7 +181,9 @@ SITUATIONS = [
         "extend",
         "some",
         lambda scene, held: scene.store.extend(
-            "worker-2", [("held", held["held"].token), ("stopping", held["stopping"].token), ("dead", "1-x")], 9000
+            "worker-2",
+            [("held", held["held"].token), ("stopping", held["stopping"].token), ("dead", "1-x")],
+            9000,
         ),
     ),
     Situation(
@@ -229,8 +230,8 @@ SITUATIONS = [
     Situation("resume", "queue", lambda scene, held: scene.store.resume()),
     Situation("stats", "queue", lambda scene, held: scene.store.stats()),
     Situation("stats", "tenant", lambda scene, held: scene.store.stats(tenant="acme")),
-    Situation("fetch", "all states", lambda scene, held: scene.store.fetch(["acme-1", "zeta-late", "done", "held"])),
-    Situation("watch", "all states", lambda scene, held: scene.store.watch(["acme-1", "done", "held"], "someone")),
+    Situation("fetch", "all states", lambda scene, held: scene.store.fetch(OF_ALL_STATES)),
+    Situation("watch", "all states", lambda scene, held: scene.store.watch(OF_ALL_STATES, "someone")),
 ]
 
 

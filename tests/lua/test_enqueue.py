@@ -194,7 +194,7 @@ async def test_a_refused_task_holds_no_key(scene: Scene) -> None:
 
     assert isinstance(first, LimitReached)
     assert isinstance(second, Accepted)
-    assert await scene.task("b")
+    assert (await scene.task("b")).idempotency_key == "k"
     [third] = await scene.offer(scene.entry("c", idempotency_key="k"))
     assert isinstance(third, IdempotencyConflict)
     assert third.task_id == "b"

@@ -84,9 +84,7 @@ async def test_a_task_whose_cancel_was_asked_for_is_not_retried(
     assert (await scene.task("a")).state is TaskState.CANCELLED
 
 
-@pytest.mark.parametrize(
-    ("first", "word"), [(5000, "retried"), (0, "retried"), (None, "failed")]
-)
+@pytest.mark.parametrize(("first", "word"), [(5000, "retried"), (0, "retried"), (None, "failed")])
 async def test_the_same_report_again_gets_the_same_word(scene: Scene, first: int | None, word: str) -> None:
     """The outcome of a token is settled by its first report, even if the second says otherwise."""
     await scene.enqueue("a")

@@ -50,7 +50,12 @@ async def test_a_task_is_read_with_everything_that_is_known(scene: Scene) -> Non
     task = await scene.task("a")
 
     assert (task.type, task.tenant, task.priority, task.sequence) == ("GROK", "acme", 3, 1)
-    assert (task.idempotency_key, task.max_attempts, task.timeout, task.cost) == ("k", 4, timedelta(seconds=9), 7)
+    assert (task.idempotency_key, task.max_attempts, task.timeout, task.cost) == (
+        "k",
+        4,
+        timedelta(seconds=9),
+        7,
+    )
     assert task.payload == {"n": [1, None, {"deep": b"\x00\xff"}]}
     assert (task.state, task.worker, task.progress) == (TaskState.PROCESSING, "worker-1", 5)
 

@@ -22,7 +22,11 @@ LINES_OF_A_PART = 240
 LONGER = {"enqueue": 165}
 
 FOLDER = files("taskqueue") / "lua"
-FILES = {entry.name[:-4]: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir() if entry.name.endswith(".lua")}
+FILES = {
+    entry.name[:-4]: entry.read_text(encoding="utf-8")
+    for entry in FOLDER.iterdir()
+    if entry.name.endswith(".lua")
+}
 SCRIPTS = script_names()
 PARTS = sorted(set(FILES) - set(SCRIPTS))
 POLICIES = ["strict", "fair_within_priority", "fair_tenants"]
@@ -79,7 +83,7 @@ def test_every_script_begins_with_the_same_arguments(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_names_in_the_header_are_names_in_the_body(name: str) -> None:
-    """What is bound to KEYS[n] or ARGV[n] is called as the header calls its n-th line, or has that in its name."""
+    """What is bound to KEYS[n] or ARGV[n] is called what the header calls it, or has that in its name."""
     for local, table, position in bindings(body(name)):
         declared = declared_at(script(name), table, position)
         words = local.split("_")
@@ -248,7 +252,9 @@ def test_a_script_uses_no_globals_but_the_languages(name: str, rule: str) -> Non
 
 def test_globals_are_found_in_inner_functions() -> None:
     """The finder itself: reads and writes, at the top and deep inside."""
-    found = globals_of("local a = KEYS[1] b = a local function f() return function() c = pcall(d, 1.5, true) end end")
+    found = globals_of(
+        "local a = KEYS[1] b = a local function f() return function() c = pcall(d, 1.5, true) end end"
+    )
 
     assert found.read == {"KEYS", "pcall", "d"}
     assert found.written == {"b", "c"}
@@ -291,7 +297,7 @@ def test_the_flags_say_what_a_script_needs(name: str) -> None:
 def test_numbers_become_text_by_one_function(name: str) -> None:
     """Lua's own conversion loses digits from 1e14 on: next to `..` stands a text, or text(number)."""
     code = body(name)
-    numbers = set(re.findall(r"(?:local )?([\w.]+) = (?:tonumber|floor|min|max|math\.\w+|#|\d)", code)) | {"now"}
+    numbers = set(re.findall(r"([\w.]+) = (?:tonumber|floor|min|max|math\.\w+|#|\d)", code)) | {"now"}
     for line in code.splitlines():
         for operand in re.findall(r"([\w.]+)(?= \.\.)|(?<=\.\. )([\w.]+)(?![\w.(\[])", line):
             used = operand[0] or operand[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from taskqueue.errors import InvalidSetting
@@ -37,7 +39,7 @@ async def test_a_raised_limit_brings_the_lanes_back_and_wakes_workers(scene: Sce
 
 
 @pytest.mark.parametrize("scope", [{"type": "GROK"}, {"tenant": "acme"}])
-async def test_a_limit_can_be_lifted(scene: Scene, scope: dict[str, str]) -> None:
+async def test_a_limit_can_be_lifted(scene: Scene, scope: dict[str, Any]) -> None:
     """What runs stays counted, and everything else runs again."""
     await scene.enqueue("a", "b", "c", tenant="acme")
     await scene.store.set_limit(**scope, concurrency=1)

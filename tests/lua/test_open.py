@@ -112,7 +112,9 @@ async def test_a_policy_that_this_process_does_not_know_is_refused(make_scene: M
     scene.client.hset(scene.keys.meta, "policy", "strict")
 
 
-@pytest.mark.parametrize(("field", "value"), [("order", "loose"), ("highest_priority", "many"), ("stride", None)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("order", "loose"), ("highest_priority", "many"), ("dataset", None)]
+)
 async def test_settings_that_nobody_wrote_are_corrupt(
     make_scene: MakeScene, field: str, value: str | None
 ) -> None:
@@ -120,7 +122,7 @@ async def test_settings_that_nobody_wrote_are_corrupt(
     scene = await make_scene()
     stored = scene.hash(scene.keys.meta)
     if value is None:
-        scene.client.hdel(scene.keys.meta, "dataset")
+        scene.client.hdel(scene.keys.meta, field)
     else:
         scene.client.hset(scene.keys.meta, field, value)
 

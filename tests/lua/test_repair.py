@@ -40,7 +40,9 @@ async def test_a_sound_queue_needs_no_repair(make_scene: MakeScene, policy: str)
 
 
 @pytest.mark.parametrize("policy", ["strict", "fair_tenants"])
-@pytest.mark.parametrize("damage", ["missing", "wrong rank", "parked", "ghost", "due missing", "due wrong", "due ghost"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "wrong rank", "parked", "ghost", "due missing", "due wrong", "due ghost"]
+)
 async def test_what_is_broken_is_mended_and_counted(make_scene: MakeScene, policy: str, damage: str) -> None:
     """One entry is broken by hand: one change, and the queue is what it was."""
     scene = await make_scene(policy=policy)
@@ -92,7 +94,8 @@ async def test_many_tenants_are_visited_over_several_steps(scene: Scene) -> None
     before = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
     scene.client.delete(scene.keys.lanes("GROK"))
 
-    cursor, changed = "0", []
+    cursor = "0"
+    changed: list[int] = []
     while not changed or cursor != "0":
         repaired = await scene.store.repair(cursor, limit=100)
         cursor = repaired.cursor

@@ -34,7 +34,10 @@ async def test_the_whole_queue(scene: Scene) -> None:
 
     assert (stats.queued, stats.processing, stats.delayed) == (6, 1, 1)
     assert stats.by_priority == {5: 4, 2: 1, 1: 1}
-    assert set(stats.limits) == {Limit("type", "GROK", None, 1, False), Limit("type", "GEMINI", None, 0, False)}
+    assert set(stats.limits) == {
+        Limit("type", "GROK", None, 1, False),
+        Limit("type", "GEMINI", None, 0, False),
+    }
     assert stats.oldest_age == timedelta(seconds=3)
 
 

@@ -7,6 +7,8 @@ have left that key alone. A key on a slot that a cluster is moving away fails in
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from taskqueue.errors import QueueCorrupt
 from taskqueue.scripts import script_names
 from tests.lua.conftest import MakeScene
 from tests.lua.scene import Scene, Snapshot
-from tests.lua.situations import SITUATIONS, Call, Held, Situation, call_of, prepare
+from tests.lua.situations import SITUATIONS, Call, Situation, call_of, prepare
 
 POLICIES = ["strict", "fair_tenants"]
 LISTS = ("wake:", "inbox:")
@@ -39,38 +41,39 @@ async def test_a_key_of_a_wrong_type_changes_nothing(
         await situation.meanwhile(scene, held)
     start = scene.snapshot()
     call = await call_of(scene, situation, held)
+    halfway = None if situation.halfway is None else partial(situation.halfway, scene, held)
     touched = await keys_touched_by(scene, call)
     assert scene.keys.meta in touched
     scene.restore(start)
 
     problems = []
     for key in sorted(touched):
-        problems += [f"{key}: {problem}" for problem in await run_into(scene, start, situation, held, call, key)]
+        before = broken(scene, start, key)
+        problems += [f"{key}: {problem}" for problem in await run_into(scene, before, key, call, halfway)]
+        scene.restore(start)
 
     scene.restore(sound)
     assert problems == []
 
 
 async def run_into(
-    scene: Scene, start: Snapshot, situation: Situation, held: Held, call: Call, key: str
+    scene: Scene, before: Snapshot, key: str, call: Call, halfway: Callable[[], Awaitable[object]] | None
 ) -> list[str]:
-    """Make the call with one key of a wrong type; return what is wrong with how it ended."""
-    before = broken(scene, start, key)
+    """Make the call where one key is of a wrong type; return what is wrong with how it ended."""
     try:
         await call.make(scene)
     except QueueCorrupt:
         after = scene.snapshot()
         changed = differences(before, after)
-        if changed and situation.halfway is not None:
+        if changed and halfway is not None:
             scene.restore(before)
-            await situation.halfway(scene, held)
+            await halfway()
             changed = [name for name in changed if essence(scene.snapshot()) != essence(after)]
         problems = [f"failed, and changed {name}" for name in changed]
     else:
         after = scene.snapshot()
         is_same = after.get(key.encode()) == before[key.encode()]
         problems = [] if is_same else ["succeeded, and wrote over it"]
-    scene.restore(start)
     return problems
 
 
