@@ -34,7 +34,7 @@ def shown(value: object) -> str:
     """Return *value* as an error message may show it: quoted, and cut after 120 characters."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a repr of the user's own may raise anything
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
@@ -172,8 +172,8 @@ class QueueMismatch(ServerUnsuitable):
 
     def __init__(self, name: str, setting: str, stored: object, wanted: object) -> None:
         super().__init__(
-            f"queue {name!r} was made with {setting} = {shown(stored)}, this program asks for {shown(wanted)}: "
-            "leave the setting out to follow the queue, or use another queue name"
+            f"queue {name!r} was made with {setting} = {shown(stored)}, this program asks for "
+            f"{shown(wanted)}: leave the setting out to follow the queue, or use another queue name"
         )
         self.setting = setting
         self.stored = stored

@@ -101,26 +101,27 @@ class _Auditor:
             if task_id not in self.headers:
                 self.say(f"{task_id} is in {where} and has no record")
         for task_id, header in self.headers.items():
-            where = [place for place, _ in places.get(task_id, [])]
-            state = self.states[task_id]
-            expected = {
-                "QUEUED": {f"ready:{header['type']}:{header['group']}", f"delayed:{header['tenant']}"},
-                "PROCESSING": {"leased"},
-            }.get(state, {f"finished:{header['tenant']}"})
-            if len(where) != 1 or where[0] not in expected:
-                self.say(f"{task_id} is {state} and stands in {where}")
-            elif where[0].startswith("ready"):
-                wanted = header["priority"], header["sequence"]
-                got = self.order.invert(places[task_id][0][1])
-                if got != wanted:
-                    self.say(f"{task_id} has the score of {got}, not of {wanted}")
-            in_dead = task_id in self.found.values.get("dead", {})
-            if in_dead != (state == "FAILED"):
-                self.say(f"{task_id} is {state} and {'' if in_dead else 'not '}among the dead letters")
-            if "R" not in header["flags"] and header["group"] != header["tenant"]:
-                self.say(f"{task_id} stands in group {header['group']} without being reserved")
+            self._place_of(task_id, header, places.get(task_id, []))
         for task_id in self.runs.keys() - self.headers.keys():
             self.say(f"{task_id} has a run and no record")
+
+    def _place_of(self, task_id: str, header: dict[str, Any], where: list[tuple[str, float]]) -> None:
+        state = self.states[task_id]
+        expected = {
+            "QUEUED": {f"ready:{header['type']}:{header['group']}", f"delayed:{header['tenant']}"},
+            "PROCESSING": {"leased"},
+        }.get(state, {f"finished:{header['tenant']}"})
+        if len(where) != 1 or where[0][0] not in expected:
+            self.say(f"{task_id} is {state} and stands in {where}")
+        elif where[0][0].startswith("ready"):
+            wanted, got = (header["priority"], header["sequence"]), self.order.invert(where[0][1])
+            if got != wanted:
+                self.say(f"{task_id} has the score of {got}, not of {wanted}")
+        in_dead = task_id in self.found.values.get("dead", {})
+        if in_dead != (state == "FAILED"):
+            self.say(f"{task_id} is {state} and {'' if in_dead else 'not '}among the dead letters")
+        if "R" not in header["flags"] and header["group"] != header["tenant"]:
+            self.say(f"{task_id} stands in group {header['group']} without being reserved")
 
     def counters(self) -> None:
         """Stored counters equal a recount."""
@@ -205,7 +206,7 @@ class _Auditor:
 
 
 def _header(record: str) -> dict[str, Any]:
-    names = "version sequence created type tenant group priority cost flags fingerprint idem".split()
+    names = ("version", "sequence", "created", "type", "tenant", "group", "priority", "cost", "flags")
     header: dict[str, Any] = dict(zip(names, record.partition("\n")[0].split("|"), strict=False))
     header["group"] = header["group"] or header["tenant"]
     header["priority"], header["sequence"] = int(header["priority"]), int(header["sequence"])

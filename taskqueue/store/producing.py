@@ -121,7 +121,7 @@ def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:
     bands: dict[tuple[str, str, int], int] = {}
     tasks: list[Any] = []
     # Mostly there is neither a key nor a delay, and each argument costs the server time.
-    is_plain = all(not entry.idem and entry.delay_ms is None and entry.not_before_ms is None for entry in entries)
+    is_plain = not any(entry.idem or _due_text(entry) for entry in entries)
     for entry in entries:
         band = (entry.type, entry.group, entry.priority)
         number = bands.get(band)

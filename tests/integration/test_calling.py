@@ -131,7 +131,9 @@ async def test_patience_ends_with_what_was_tried(store: Store) -> None:
     store._caller.client = Flaky(store._client, [redis_errors.ConnectionError("gone")] * 1000, after=False)
     store._caller.patience = 0.2
 
-    with pytest.raises(ServerUnavailable, match=r"enqueue: no usable answer after \d+ tries in 0\.\d s; .*gone"):
+    with pytest.raises(
+        ServerUnavailable, match=r"enqueue: no usable answer after \d+ tries in 0\.\d s; .*gone"
+    ):
         await store.enqueue([entry()])
 
 
@@ -146,7 +148,9 @@ async def test_a_full_server_refuses_new_tasks_and_finishes_old_ones() -> None:
             with pytest.raises(ServerFull, match="memory limit"):
                 await store.enqueue([entry()])
             claim = await store.claim(ClaimRequest("w", "r", {"GROK": 3}, 3, 15_000))
-            words, _ = await store.complete([Completion(task.id, task.token, b"\xc0") for task in claim.tasks])
+            words, _ = await store.complete(
+                [Completion(task.id, task.token, b"\xc0") for task in claim.tasks]
+            )
 
             assert words == ["completed"] * 3
 
@@ -169,7 +173,7 @@ async def test_a_key_of_the_wrong_kind_is_corruption(store: Store, client: Any, 
     """The error names the script and what the server said."""
     client.lpush(keys.tenants, "x")
 
-    with pytest.raises(QueueCorrupt, match="enqueue: .*WRONGTYPE"):
+    with pytest.raises(QueueCorrupt, match=r"enqueue: .*WRONGTYPE"):
         await store.enqueue([entry()])
     client.delete(keys.tenants)
 

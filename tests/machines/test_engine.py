@@ -125,7 +125,9 @@ class Engine(RuleBasedStateMachine):
     def _accept(self, entries: list[Any], *, atomic: bool) -> list[tuple[Any, ...]]:
         model, words, new = self.model, [], []
         keys = {(task.tenant, task.key): task for task in model.tasks.values() if task.key}
-        queued = {t: sum(x.tenant == t and x.state == "QUEUED" for x in model.tasks.values()) for t in TENANTS}
+        queued = {
+            t: sum(x.tenant == t and x.state == "QUEUED" for x in model.tasks.values()) for t in TENANTS
+        }
         room = {tenant: model.tenant_room(tenant) for tenant in TENANTS}
         for entry in entries:
             spec, tenant = entry.spec, entry.tenant
@@ -155,7 +157,9 @@ class Engine(RuleBasedStateMachine):
             task.sequence = model.sequence
             model.tasks[task.id] = task
         model.settle()
-        return [("accepted", word[1].sequence, word[1].due) if word[0] == "accepted" else word for word in words]
+        return [
+            ("accepted", word[1].sequence, word[1].due) if word[0] == "accepted" else word for word in words
+        ]
 
     @staticmethod
     def _word(outcome: Any) -> tuple[Any, ...]:
@@ -197,10 +201,10 @@ class Engine(RuleBasedStateMachine):
         assert got.next_in == wanted
         return multiple(*[(task.id, task.token) for task in got.tasks])
 
-    @rule(held=claims, foreign=claims, kind=st.sampled_from(["right", "right", "right", "foreign", "garbage"]),
+    @rule(held=claims, foreign=claims, kind=st.sampled_from([*["right"] * 3, "foreign", "garbage"]),
           outcome=st.sampled_from(["completed", "retried", "failed", "cancelled", "released"]),
           wait_ms=st.sampled_from([0, 1_000]), repeat=st.booleans())  # fmt: skip
-    def report(
+    def report(  # noqa: PLR0917 - Hypothesis fills them by name
         self, held: Any, foreign: Any, kind: str, outcome: str, wait_ms: int, repeat: bool
     ) -> None:
         task_id, token = held
@@ -214,7 +218,9 @@ class Engine(RuleBasedStateMachine):
             return str(wait(self.store.complete([Completion(task_id, token, b"\xc0")]))[0][0])
         if outcome == "released":
             return str(wait(self.store.release([Release(task_id, token, wait_ms)]))[0])
-        failure = Failure(task_id, token, ERROR, wait_ms if outcome == "retried" else None, outcome == "cancelled")
+        failure = Failure(
+            task_id, token, ERROR, wait_ms if outcome == "retried" else None, outcome == "cancelled"
+        )
         return str(wait(self.store.fail([failure]))[0])
 
     @rule(held=claims)
@@ -339,11 +345,15 @@ class Engine(RuleBasedStateMachine):
 @pytest.mark.timeout(300)
 def test_the_engine_does_what_the_model_says() -> None:
     """Any sequence of verbs; afterwards the audit finds nothing."""
-    run_state_machine_as_test(Engine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        Engine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_engine_does_what_the_model_says_at_length() -> None:
     """The same, for much longer."""
-    run_state_machine_as_test(Engine, settings=settings(max_examples=1500, stateful_step_count=60, deadline=None))
+    run_state_machine_as_test(
+        Engine, settings=settings(max_examples=1500, stateful_step_count=60, deadline=None)
+    )
