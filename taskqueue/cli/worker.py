@@ -12,7 +12,7 @@ from taskqueue.cli import options
 from taskqueue.cli.loading import load_scheduler
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_json
-from taskqueue.cli.runtime import run
+from taskqueue.cli.runtime import collect_garbage_seldom, run
 
 if TYPE_CHECKING:
     from scheduler import Scheduler
@@ -65,6 +65,7 @@ def worker(
         overrides = {"--url": url, "--queue": queue, "--concurrency": concurrency, "--log-level": log_level}
         raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
     scheduler.configure(url=url, name=_name(scheduler, queue, settings), concurrency=concurrency)
+    collect_garbage_seldom()
     summary = run(scheduler.run(burst=burst))
     if as_json:
         write_json(asdict(summary))

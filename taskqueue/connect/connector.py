@@ -39,7 +39,6 @@ Client: TypeAlias = Redis | RedisCluster
 _VARIABLES = ("TASKQUEUE_URL", "REDIS_URL")
 _DEFAULT_URL = "embedded://"
 
-_REPLY_TIMEOUT: Final = 5.0  # seconds
 _BLOCKING_REPLY_TIMEOUT: Final = 15.0  # seconds; a blocking command may wait 5 s on purpose
 _CONNECT_TIMEOUT: Final = 5.0  # seconds
 _SENTINEL_TIMEOUT: Final = 1.0  # seconds; a dead Sentinel must not use up the patience for the others
@@ -131,7 +130,7 @@ class Connector:
             self._embedded.leave()
 
     def client(self, *, blocking: bool = False) -> Client:
-        """Return a new client for the running event loop.
+        """Return a new client for the running event loop. Its calls wait for as long as they are let.
 
         Args:
             blocking: For commands that wait on the server, 5 seconds at most: its read time-out is
@@ -167,7 +166,8 @@ class Connector:
             # spares each new connection the round trips for HELLO and maintenance notifications.
             "protocol": 2,
             "decode_responses": False,
-            "socket_timeout": _BLOCKING_REPLY_TIMEOUT if blocking else _REPLY_TIMEOUT,
+            # Whoever calls bounds the call: a time-out here costs a task for every write.
+            "socket_timeout": _BLOCKING_REPLY_TIMEOUT if blocking else None,
             "health_check_interval": 0,
             "max_connections": _MAX_CONNECTIONS,
             "client_name": "taskqueue",

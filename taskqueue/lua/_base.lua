@@ -30,11 +30,14 @@ end
 
 -- Reading a key of the wrong kind, or one that a cluster is moving away, fails here, in the plan,
 -- where nothing has been written yet. Every key that the apply half writes is read or probed first.
+-- Returns how much the key held when it was first probed.
 local PROBE = { hash = "HLEN", zset = "ZCARD", list = "LLEN", set = "SCARD", string = "STRLEN" }
 local probed = {}
 local function probe(kind, key)
-  if not probed[key] then
-    call(PROBE[kind], key)
-    probed[key] = true
+  local size = probed[key]
+  if not size then
+    size = call(PROBE[kind], key)
+    probed[key] = size
   end
+  return size
 end

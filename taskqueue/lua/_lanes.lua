@@ -99,12 +99,12 @@ local function touch_one(lane)
     probe_type(lane.type)
     probe("zset", lane.ready)
     probe("hash", lane.tenant.count)
-    probe("hash", lane.tenant.limit)
   end
 end
 
 -- All lanes of a tenant stand and fall together: with its limit, its pause and its service.
 local function touch_family(tenant)
+  probe("hash", tenant.limit)
   for _, type in ipairs(all_types()) do
     touch_one(lane_of(type, tenant.name))
     touch_one(lane_of(type, tenant.name .. RESERVED))

@@ -45,8 +45,6 @@ local sequence = tonumber(call("GET", seq) or 0)
 if sequence + count > meta.max_sequence then
   return { "exhausted" }
 end
-call("SCARD", types)
-call("SCARD", tenants)
 
 local bands, new_lanes = {}, {}
 for index = 1, band_count do
@@ -54,10 +52,11 @@ for index = 1, band_count do
   local lane = lane_of(ARGV[at], ARGV[at + 1])
   -- By the text with which tasks name it.
   bands[text(index)] = { lane = lane, priority = tonumber(ARGV[at + 2]) }
-  if not lane.is_touched then
+  touch_lane(lane)
+  -- What has counters is known already: types stay, and a tenant goes only when it has none left.
+  if probe("hash", keys.count_type(lane.type)) == 0 or probe("hash", lane.tenant.count) == 0 then
     new_lanes[#new_lanes + 1] = lane
   end
-  touch_lane(lane)
   if max_queued and not lane.tenant.queued then
     lane.tenant.queued = tonumber(call("HGET", lane.tenant.count, "queued") or 0)
   end

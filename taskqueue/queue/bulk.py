@@ -148,7 +148,9 @@ async def _send_in_turn(
     for portion in portions(entries):
         sending = asyncio.create_task(send(portion))
         try:
-            # One pass of the loop, so that the call is on its way before anything else is done.
+            # Two passes of the loop, one to begin the call and one for its bytes to leave, before
+            # anything else is done.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             if behind is not None:
                 keep(*behind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +15,7 @@ from taskqueue.keys import Keys
 from taskqueue.ranking import Order, Policy, policy
 from taskqueue.scripts import ScriptSet
 from taskqueue.settings import DEFAULT_RETENTION
-from taskqueue.store.calling import DEFAULT_PATIENCE, Caller, NoQueue
+from taskqueue.store.calling import DEFAULT_PATIENCE, REPLY_TIMEOUT, Caller, NoQueue
 from taskqueue.store.replies import QueueSettings
 from taskqueue.task import Durability
 
@@ -198,7 +199,8 @@ class StoreBase:
             self._synced_by_server = True
             return
         try:
-            await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
         except redis_errors.ResponseError as error:
             raise ServerUnsuitable(
                 "durability 'fsync' needs `appendonly yes`, and either `appendfsync always` or a server with "

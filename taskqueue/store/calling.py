@@ -34,6 +34,9 @@ from taskqueue.task import Durability
 logger = logging.getLogger("taskqueue.store")
 
 DEFAULT_PATIENCE = 30.0
+REPLY_TIMEOUT = 5.0
+"""Seconds within which the server answers, or the connection is given up."""
+
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
@@ -182,8 +185,14 @@ class Caller:
         reply, confirmed = await self.persist(call, name, patience)
         return _settled(reply), confirmed[0] if isinstance(confirmed, list) else confirmed
 
-    async def persist(self, call: Callable[[], Any], what: str, patience: float | None) -> Any:
-        """Await *call* again and again while its errors allow it and patience lasts."""
+    async def persist(
+        self, call: Callable[[], Any], what: str, patience: float | None, within: float = REPLY_TIMEOUT
+    ) -> Any:
+        """Await *call* again and again while its errors allow it and patience lasts.
+
+        Each try has *within* seconds. The clients have no time-out of their own: theirs costs a task
+        for every write.
+        """
         loop = asyncio.get_running_loop()
         allowed = self.patience if patience is None else patience
         started = loop.time()
@@ -192,7 +201,8 @@ class Caller:
         while True:
             tries += 1
             try:
-                return await call()
+                async with asyncio.timeout(within):
+                    return await call()
             except (redis_errors.RedisError, OSError) as error:
                 spent = loop.time() - started
                 if not may_be_retried(error):

@@ -9,6 +9,7 @@ from typing import Any
 from taskqueue.codec import encode_error
 from taskqueue.errors import ServerUnsuitable
 from taskqueue.store.base import STRENGTH, StoreBase
+from taskqueue.store.calling import REPLY_TIMEOUT
 from taskqueue.store.replies import (
     Claim,
     ClaimedTask,
@@ -158,7 +159,7 @@ class WorkerVerbs(StoreBase):
         keys = [self.keys.wake(name) for name in types]
         return (
             await self._caller.persist(
-                lambda: self._blocking_client.blpop(keys, timeout), "waiting for work", 0
+                lambda: self._blocking_client.blpop(keys, timeout), "waiting for work", 0, timeout + REPLY_TIMEOUT
             )
             is not None
         )
@@ -176,7 +177,7 @@ class WorkerVerbs(StoreBase):
             first = await client.blpop([inbox], timeout)
             return [] if first is None else [first[1], *(await client.lpop(inbox, _MOST_REPORTS) or [])]
 
-        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0)
+        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, timeout + REPLY_TIMEOUT)
         return [message.decode() for message in messages]
 
     async def forget_worker(self, worker: str) -> None:

@@ -126,15 +126,3 @@ def claimed(url: str, queue_name: str) -> Callable[[], None]:
             assert found.tasks
 
     return lambda: asyncio.run(claim())
-
-
-@pytest.fixture(autouse=True)
-def sound_queue(queue_name: str, server: Any) -> Any:  # TEMP
-    yield
-    with server.client() as c:
-        from tests.audit import audit
-        from taskqueue.keys import Keys
-        problems = audit(c, queue_name)
-        for key in c.scan_iter(match=Keys(queue_name).prefix.replace("{", "\\{") + "*", count=1000):
-            c.delete(key)
-    assert problems == []

@@ -21,7 +21,7 @@ from taskqueue.errors import (
 )
 from taskqueue.keys import Keys
 from taskqueue.store import Accepted, ClaimRequest, Completion, Store
-from taskqueue.store.calling import may_be_retried
+from taskqueue.store.calling import Caller, may_be_retried
 from taskqueue.task import Durability, TaskSpec
 from tests.servers import RealServer, wait_until
 
@@ -135,6 +135,21 @@ async def test_patience_ends_with_what_was_tried(store: Store) -> None:
         ServerUnavailable, match=r"enqueue: no usable answer after \d+ tries in 0\.\d s; .*gone"
     ):
         await store.enqueue([entry()])
+
+
+async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen: connections stay, replies do not come. Each try has its time, and then an end."""
+    monkeypatch.setattr(Caller.persist, "__defaults__", (0.2,))
+    with RealServer() as server:
+        async with opened(server, patience=0.5) as store:
+            server.pause()
+            try:
+                with pytest.raises(ServerUnavailable, match=r"after \d tries in [01]\.\d s"):
+                    await store.enqueue([entry()])
+            finally:
+                server.resume()
+
+            assert isinstance((await store.enqueue([entry()]))[0], Accepted)
 
 
 async def test_a_full_server_refuses_new_tasks_and_finishes_old_ones() -> None:

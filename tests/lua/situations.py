@@ -28,12 +28,7 @@ class Call:
 
     async def make(self, scene: Scene) -> Any:
         """Make this one call, past everything that the store does around it."""
-        return await self.scene_caller(scene)(self.script, **self.arguments)
-
-    @staticmethod
-    def scene_caller(scene: Scene) -> Any:
-        """Return what runs the store's scripts."""
-        return scene.store._caller.run
+        return await scene.store._caller.run(self.script, **self.arguments)
 
 
 Held = dict[str, ClaimedTask]

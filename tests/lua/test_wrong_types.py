@@ -68,7 +68,8 @@ async def run_into(
         if changed and halfway is not None:
             scene.restore(before)
             await halfway()
-            changed = [name for name in changed if essence(scene.snapshot()) != essence(after)]
+            if essence(scene.snapshot()) == essence(after):
+                changed = []
         problems = [f"failed, and changed {name}" for name in changed]
     else:
         after = scene.snapshot()
