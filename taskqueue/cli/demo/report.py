@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskqueue.cli.demo.play import Outcome
+from taskqueue.cli.demo.summary import Summary, summarize
 from taskqueue.cli.documents import error_document
 from taskqueue.cli.output import console, plain, span, table
 from taskqueue.task import Task, TaskState
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 NEXT = (
     ("taskqueue enqueue examples/pages.jsonl", "queue real work: pages to fetch"),
-    ("taskqueue worker examples.fetch_pages:scheduler --burst", "do it, and stop when the queue is empty"),
-    ("taskqueue stats", "see what is queued; then taskqueue --help"),
+    ("taskqueue worker examples.fetch_pages:scheduler --burst", "do it, until the queue is empty"),
+    ("taskqueue stats", "see what is queued; more in taskqueue --help"),
 )
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least *share* of the values do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def waited(task: Task) -> float:
-    """Return the seconds between the moment from which *task* could run and its first claim."""
-    runnable = task.created_ms if task.not_before_ms is None else task.not_before_ms
-    return ((task.started_ms or runnable) - runnable) / 1000
-
-
-def groups(tasks: Iterable[Task], key: Callable[[Task], Any]) -> dict[Any, list[Task]]:
-    """Return the tasks by what *key* says of them."""
-    found: dict[Any, list[Task]] = {}
-    for task in tasks:
-        found.setdefault(key(task), []).append(task)
-    return found
 
 
 def document(outcome: Outcome) -> dict[str, Any]:
     """Return the summary as a JSON document; times in milliseconds."""
-    by_priority, by_type = _by_priority(outcome), _by_type(outcome)
     return {
         "ok": outcome.ok,
         "simulated": True,
         "seconds": round(outcome.seconds, 3),
         "accepted": len(outcome.scene.accepted),
-        "refused": [
-            {"line": refusal.line, "message": str(refusal.error)} for refusal in outcome.scene.refused
+        "refused": [{"line": each.line, "message": str(each.error)} for each in outcome.scene.refused],
+        "byPriority": [{"priority": each.group, **_numbers(each)} for each in _by_priority(outcome)],
+        "byType": [{"taskType": each.group, **_numbers(each)} for each in _by_type(outcome)],
+        "promises": [
+            {"promise": each.promise, "kept": each.kept, "detail": each.detail} for each in outcome.findings
         ],
-        "byPriority": [{"priority": key, **_numbers(tasks)} for key, tasks in by_priority.items()],
-        "byType": [{"taskType": key, **_numbers(tasks)} for key, tasks in by_type.items()],
-        "promises": [{"promise": f.promise, "kept": f.kept, "detail": f.detail} for f in outcome.findings],
         "failed": [
             {
                 "id": task.id,
                 "idempotencyKey": task.idempotency_key,
                 "attempt": task.attempt,
-                "error": _error(task),
+                "error": error and error_document(error.code, error.message, error.details),
             }
             for task in _failed(outcome)
+            for error in [task.error]
         ],
     }
 
@@ -67,59 +49,54 @@ def document(outcome: Outcome) -> dict[str, Any]:
 def show(outcome: Outcome) -> None:
     """Write the summary to stdout."""
     screen = console()
-    print_ = screen.print
-    print_(f"\n{len(outcome.ended)} tasks in {outcome.seconds:.1f} s; the answers are simulated")
-    for title, groups_ in (("priority", _by_priority(outcome)), ("type", _by_type(outcome))):
+    screen.print(f"\n{len(outcome.ended)} tasks in {outcome.seconds:.1f} s; all answers are simulated")
+    for title, summaries in (("priority", _by_priority(outcome)), ("type", _by_type(outcome))):
         columns = (title, "tasks", "failed", "wait p50", "wait p99", "run p50")
-        print_(table(columns, (_row(key, tasks) for key, tasks in groups_.items()), right=columns[1:]))
+        screen.print(table(columns, map(_row, summaries), right=columns[1:]))
     for finding in outcome.findings:
-        print_(plain(f"{'kept' if finding.kept else 'BROKEN':6}  {finding.promise}"))
-        print_(plain(f"        {finding.detail}"))
-    print_("\nfailed, as it was meant to:" if outcome.ok else "\nfailed:")
+        mark, style = ("kept", "green") if finding.kept else ("BROKEN", "bold red")
+        screen.print(f"{mark:8}{plain(finding.promise)}", style=style)
+        _indented(screen, finding.detail)
+    screen.print("\nfailed, as it was meant to:" if outcome.ok else "\nfailed:")
     for task in _failed(outcome):
-        error = task.error
-        why = f"{error.code}: {error.message}" if error else "no reason was stored"
-        print_(plain(f"  {task.idempotency_key}, {task.type}, after {task.attempt} attempts: {why}"))
-    print_("\nnext:")
+        why = f"{task.error.code}: {task.error.message}" if task.error else "no reason was stored"
+        _indented(screen, f"{task.idempotency_key}, {task.type}, after {task.attempt} attempts: {why}")
+    screen.print("\nnext:")
     for command, what in NEXT:
-        print_(f"  {command:58} {what}")
+        screen.print(f"        {command}\n            {what}")
 
 
-def _by_priority(outcome: Outcome) -> dict[int, list[Task]]:
-    found = groups(outcome.ended.values(), lambda task: task.priority)
-    return {priority: found[priority] for priority in sorted(found, reverse=True)}
+def _indented(screen: Console, text: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    screen.print(Padding(Text(plain(text)), (0, 0, 0, 8)))
 
 
-def _by_type(outcome: Outcome) -> dict[str, list[Task]]:
-    found = groups(outcome.ended.values(), lambda task: task.type)
-    return {type_: found[type_] for type_ in sorted(found)}
+def _by_priority(outcome: Outcome) -> list[Summary]:
+    found = summarize(outcome.scene.accepted, outcome.ended, lambda task: task.priority)
+    return [found[priority] for priority in sorted(found, reverse=True)]
+
+
+def _by_type(outcome: Outcome) -> list[Summary]:
+    found = summarize(outcome.scene.accepted, outcome.ended, lambda task: task.type)
+    return [found[type_] for type_ in sorted(found)]
 
 
 def _failed(outcome: Outcome) -> list[Task]:
     return [task for task in outcome.ended.values() if task.state is not TaskState.COMPLETED]
 
 
-def _row(key: object, tasks: Sequence[Task]) -> tuple[object, ...]:
-    numbers = _numbers(tasks)
-    times = (span(numbers[name] / 1000) for name in ("waitP50Ms", "waitP99Ms", "runP50Ms"))
-    return key, numbers["count"], numbers["failed"], *times
+def _row(each: Summary) -> tuple[object, ...]:
+    times = (each.wait_p50, each.wait_p99, each.run_p50)
+    return each.group, each.count, each.failed, *map(span, times)
 
 
-def _numbers(tasks: Sequence[Task]) -> dict[str, Any]:
-    waits = [waited(task) for task in tasks]
-    runs = [task.latency.total_seconds() for task in tasks if task.latency is not None]
+def _numbers(each: Summary) -> dict[str, int]:
     return {
-        "count": len(tasks),
-        "failed": sum(task.state is not TaskState.COMPLETED for task in tasks),
-        "waitP50Ms": round(percentile(waits, 0.50) * 1000),
-        "waitP99Ms": round(percentile(waits, 0.99) * 1000),
-        "runP50Ms": round(percentile(runs, 0.50) * 1000),
+        "count": each.count,
+        "failed": each.failed,
+        "waitP50Ms": round(each.wait_p50 * 1000),
+        "waitP99Ms": round(each.wait_p99 * 1000),
+        "runP50Ms": round(each.run_p50 * 1000),
     }
-
-
-def _error(task: Task) -> dict[str, Any] | None:
-    return (
-        None
-        if task.error is None
-        else error_document(task.error.code, task.error.message, task.error.details)
-    )
