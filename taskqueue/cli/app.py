@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -36,6 +35,8 @@ _state = {"debug": False}
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  called by Typer
     if wanted:
+        from importlib import metadata
+
         write_line(f"taskqueue {metadata.version('taskqueue-engine')}")
         raise typer.Exit
 

@@ -83,7 +83,8 @@ def confirm(question: str) -> None:
     """
     if not sys.stdin.isatty():
         raise Stop(f"{question} Nobody is here to ask: say --yes to do it")
-    if not typer.confirm(question, err=True):
+    typer.echo(f"{question} [y/N]: ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise Stop("nothing was done")
 
 

@@ -179,7 +179,7 @@ def _open(file: str, *, again: bool) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _explained(file: str) -> Iterator[None]:
-    """Say which input could not be read; around nothing else, since a server that is away is an OSError too."""
+    """Say which input could not be read; nothing else: a lost server is an OSError too."""
     try:
         yield
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from taskqueue.cli.exits import Stop
@@ -32,7 +33,7 @@ def load_scheduler(target: str) -> Scheduler:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: object = importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise Stop(f"no module {name!r} in {here} or among the installed packages") from error
@@ -43,15 +44,16 @@ def load_scheduler(target: str) -> Scheduler:
         raise Stop(
             f"{name} cannot be imported: {type(error).__name__}: {error} (taskqueue --debug shows where)"
         ) from error
+    found: object = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise Stop(f"module {name!r} has no {attribute!r}{_known(found, Scheduler)}")
+            raise Stop(f"module {name!r} has no {attribute!r}{_known(module, Scheduler)}")
         found = getattr(found, part)
     if not isinstance(found, Scheduler):
         raise Stop(f"{target} is no Scheduler but {type(found).__name__}")
     return found
 
 
-def _known(module: object, kind: type) -> str:
+def _known(module: ModuleType, kind: type) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, kind)]
     return f"; its schedulers are: {', '.join(names)}" if names else ", and no scheduler under another name"

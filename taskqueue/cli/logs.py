@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from taskqueue.cli.output import plain, utc
 
-
 _PACKAGES = ("taskqueue", "scheduler")
 _SILENCE = logging.NullHandler()
 

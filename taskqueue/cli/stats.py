@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,7 +14,7 @@ from taskqueue.cli.output import console, span, table, utc, write_json
 from taskqueue.cli.runtime import open_queue, run
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from taskqueue.queue import TaskQueue
     from taskqueue.store import Limit, Stats
@@ -86,23 +86,29 @@ class Look:
 
 
 async def _top(url: str | None, name: str | None, interval: float, *, once: bool, as_json: bool) -> None:
+    screen = console()
+    async with open_queue(url, name) as queue:
+        if screen.is_terminal and not once and not as_json:
+            await _paint(queue, screen, interval)
+        while True:
+            look = await take_look(queue)
+            if as_json:
+                write_json(look.document)
+            else:
+                screen.print(_screen(look))
+            if once:
+                return
+            await asyncio.sleep(interval)
+
+
+async def _paint(queue: TaskQueue, screen: Console, interval: float) -> NoReturn:
+    """Show look after look in the same place of a terminal, until interrupted."""
     from rich.live import Live
 
-    async with open_queue(url, name) as queue:
-        if once or as_json:
-            while True:
-                look = await take_look(queue)
-                if as_json:
-                    write_json(look.document)
-                else:
-                    console().print(_screen(look))
-                if once:
-                    return
-                await asyncio.sleep(interval)
-        with Live(_screen(await take_look(queue)), console=console(), auto_refresh=False) as live:
-            while True:
-                await asyncio.sleep(interval)
-                live.update(_screen(await take_look(queue)), refresh=True)
+    with Live(_screen(await take_look(queue)), console=screen, auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(interval)
+            live.update(_screen(await take_look(queue)), refresh=True)
 
 
 async def take_look(queue: TaskQueue) -> Look:

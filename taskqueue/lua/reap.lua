@@ -28,7 +28,8 @@ COST
 local meta_key, leased = KEYS[1], KEYS[2]
 local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_error, cancelled_error = ARGV[6], ARGV[7]
-local JUMP = 5000
+-- Passes come at least every 2 s. A jump of the clock is told from a gap by going backwards, or far ahead.
+local SHORTEST_GAP, JUMP = 3000, 5000
 
 -- Plan
 call("ZCARD", leased)
@@ -36,7 +37,7 @@ local passes = call("HMGET", meta_key, "reaped_at", "hold_until", "longest_lease
 local reaped_at, hold_until = tonumber(passes[1]), tonumber(passes[2] or 0)
 local longest = max(lease, tonumber(passes[3] or 0))
 local gap = reaped_at and now - reaped_at or 0
-if gap > max(floor(longest / 2), JUMP) or gap < -JUMP then
+if gap > max(floor(longest / 2), SHORTEST_GAP) or gap < -JUMP then
   hold_until = now + longest
 end
 hold_until = min(hold_until, now + longest)

@@ -44,6 +44,7 @@ class Result:
 
 
 Run = Callable[..., Result]
+Work = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -78,21 +79,26 @@ def cli(environment: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 @pytest.fixture
-def program(environment: None, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start the command line as a process of its own, in an empty folder."""
+def program(environment: None, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line as a process of its own, in an empty folder; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "taskqueue", *arguments],
-            cwd=options.pop("cwd", tmp_path),
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        settings: dict[str, Any] = {
+            "cwd": tmp_path,
+            "env": os.environ | {"PYTHONPATH": str(ROOT)},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        command = [sys.executable, "-m", "taskqueue", *arguments]
+        started.append(subprocess.Popen(command, text=True, **settings | options))
+        return started[-1]
 
-    return start
+    yield start
+    for running in started:
+        running.kill()
+        with running:  # closes its pipes and waits for its end
+            pass
 
 
 def enqueue(cli: Run, **fields: Any) -> str:
@@ -105,7 +111,7 @@ def enqueue(cli: Run, **fields: Any) -> str:
 
 
 @pytest.fixture
-def work(url: str, queue_name: str) -> Callable[..., None]:
+def work(url: str, queue_name: str) -> Work:
     """Run everything that is queued through one handler, for one type of task."""
 
     def run(handler: Callable[[Any], Any], type_: str = "CHATGPT", **options: Any) -> None:
@@ -124,5 +130,6 @@ def claimed(url: str, queue_name: str) -> Callable[[], None]:
         async with TaskQueue.connect(url, name=queue_name) as queue:
             found = await queue.store.claim(ClaimRequest("silent", "first", {"CHATGPT": 100}, 100, 60_000))
             assert found.tasks
+            await queue.store.extend("silent", [], 60_000)
 
     return lambda: asyncio.run(claim())

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler import GiveUp
-from tests.cli.conftest import Run, enqueue
-
-Work = Callable[[Callable[[Any], Any]], None]
+from tests.cli.conftest import Run, Work, enqueue
 
 
 def answer(payload: Any) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class Outage:
 @pytest.mark.parametrize(
     "outage",
     [
-        Outage("frozen", 2.0, 7.0),
-        Outage("stopped", 2.0, 7.0),
+        Outage("frozen", 2.0, 6.0),
+        Outage("stopped", 2.0, 6.0),
         pytest.param(Outage("frozen", 15.0, 20.0), marks=SLOW),
         pytest.param(Outage("stopped", 15.0, 20.0), marks=SLOW),
     ],

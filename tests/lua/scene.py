@@ -122,6 +122,12 @@ class Scene:
         """Claim; see `request` for the options."""
         return await self.store.claim(self.request(slots, **options))
 
+    async def claimed_ids(
+        self, slots: Mapping[str, int] | Iterable[str] = ("GROK",), **options: Any
+    ) -> list[str]:
+        """Claim, and return only the ids."""
+        return [task.id for task in (await self.claim(slots, **options)).tasks]
+
     async def claim_one(self, **options: Any) -> ClaimedTask:
         """Claim exactly one task of type GROK."""
         [claimed] = (await self.claim(limit=1, **options)).tasks

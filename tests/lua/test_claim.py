@@ -15,11 +15,6 @@ from tests.lua.scene import LEASE_MS, Scene
 TYPES = ("GROK", "GEMINI", "CHATGPT")
 
 
-async def claimed_ids(scene: Scene, *args: object, **options: object) -> list[str]:
-    """Claim, and return only the ids."""
-    return [task.id for task in (await scene.claim(*args, **options)).tasks]  # type: ignore[arg-type]
-
-
 # Order -------------------------------------------------------------------------------------------
 
 
@@ -39,7 +34,7 @@ async def test_the_order_is_exact_over_all_lanes(make_scene: MakeScene, stride: 
 
     claimed: list[str] = []
     while len(claimed) < 300:
-        claimed += await claimed_ids(scene, TYPES, limit=dice.choice([1, 2, 3, 7, 40]))
+        claimed += await scene.claimed_ids(TYPES, limit=dice.choice([1, 2, 3, 7, 40]))
 
     assert claimed == sorted(scores, key=lambda task_id: -scores[task_id])
 
@@ -49,7 +44,7 @@ async def test_only_wanted_types_are_claimed(scene: Scene) -> None:
     await scene.enqueue("gemini", type="GEMINI", priority=9)
     await scene.enqueue("grok", priority=1)
 
-    assert await claimed_ids(scene, ["GROK"]) == ["grok"]
+    assert await scene.claimed_ids(["GROK"]) == ["grok"]
     assert scene.ready("GEMINI") == ["gemini"]
 
 
@@ -59,8 +54,8 @@ async def test_each_type_gives_as_many_as_it_has_slots(scene: Scene) -> None:
         await scene.enqueue(*(f"{type_}-{number}" for number in range(5)), type=type_)
 
     slots = {"GROK": 2, "GEMINI": 1, "CHATGPT": 5}
-    first = await claimed_ids(scene, slots, limit=6)
-    second = await claimed_ids(scene, slots)
+    first = await scene.claimed_ids(slots, limit=6)
+    second = await scene.claimed_ids(slots)
 
     assert first == ["GROK-0", "GROK-1", "GEMINI-0", "CHATGPT-0", "CHATGPT-1", "CHATGPT-2"]
     assert second == ["GROK-2", "GROK-3", "GEMINI-1", "CHATGPT-3", "CHATGPT-4"]
@@ -72,8 +67,8 @@ async def test_more_lanes_than_one_look_shows_are_merged(scene: Scene) -> None:
         *(scene.entry(f"t{number:03}", tenant=f"tenant-{number * 37 % 100:03}") for number in range(100))
     )
 
-    assert await claimed_ids(scene, limit=70) == [f"t{number:03}" for number in range(70)]
-    assert await claimed_ids(scene) == [f"t{number:03}" for number in range(70, 100)]
+    assert await scene.claimed_ids(limit=70) == [f"t{number:03}" for number in range(70)]
+    assert await scene.claimed_ids() == [f"t{number:03}" for number in range(70, 100)]
 
 
 async def test_a_claimed_task_is_leased(scene: Scene) -> None:
@@ -128,104 +123,6 @@ async def test_nothing_to_claim_is_said(scene: Scene) -> None:
     assert not scene.client.exists(scene.keys.claims("worker-1"))
 
 
-# Limits ------------------------------------------------------------------------------------------
-
-
-async def test_a_type_has_room_for_so_many(scene: Scene) -> None:
-    """Limit 2 of a type, over all workers and tenants; another type is not held up."""
-    await scene.store.set_limit(type="GROK", concurrency=2)
-    await scene.enqueue("a", "b", tenant="acme", priority=9)
-    await scene.enqueue("c", tenant="zeta", priority=9)
-    await scene.enqueue("d", type="GEMINI")
-
-    claim = await scene.claim(TYPES, limit=1)
-    assert claim.more
-    claim = await scene.claim(TYPES, worker="worker-2")
-    assert [task.id for task in claim.tasks] == ["b", "d"]
-    assert not claim.more
-    await scene.complete(claim.tasks[0])
-    assert await claimed_ids(scene, TYPES) == ["c"]
-
-
-async def test_a_tenant_has_room_for_so_many(scene: Scene) -> None:
-    """Limit 2 of a tenant, over all types: its lanes are parked, others go on."""
-    await scene.store.set_limit(tenant="acme", concurrency=2)
-    await scene.enqueue("a1", "a2", tenant="acme", priority=9)
-    await scene.enqueue("a3", tenant="acme", type="GEMINI", priority=8)
-    await scene.enqueue("z", tenant="zeta")
-
-    claim = await scene.claim(TYPES)
-
-    assert [task.id for task in claim.tasks] == ["a1", "a2", "z"]
-    assert (scene.lanes("GROK"), scene.lanes("GEMINI")) == ([], [])
-    assert not claim.more
-    await scene.complete(claim.tasks[1])
-    assert scene.lanes("GEMINI") == ["acme"]
-    assert scene.is_awake("GEMINI")
-    assert await claimed_ids(scene, TYPES) == ["a3"]
-
-
-async def test_one_claim_does_not_pass_a_tenants_limit(scene: Scene) -> None:
-    """Limit 3, and a worker with room for everything, lanes of two types."""
-    await scene.store.set_limit(tenant="acme", concurrency=3)
-    await scene.enqueue("a1", "a2", tenant="acme")
-    await scene.enqueue("b1", "b2", tenant="acme", type="GEMINI")
-
-    assert await claimed_ids(scene, TYPES) == ["a1", "a2", "b1"]
-
-
-async def test_a_limit_of_zero_lets_nothing_run(scene: Scene) -> None:
-    """Neither of a type nor of a tenant."""
-    await scene.store.set_limit(type="GEMINI", concurrency=0)
-    await scene.store.set_limit(tenant="acme", concurrency=0)
-    await scene.enqueue("a", tenant="acme")
-    await scene.enqueue("b", type="GEMINI")
-
-    claim = await scene.claim(TYPES)
-
-    assert (claim.tasks, claim.more) == ([], False)
-
-
-async def test_a_reserved_task_runs_in_the_slot_that_it_has(scene: Scene) -> None:
-    """Limit 1, taken by the reserved task at enqueue: it runs, the ordinary one waits for its end."""
-    await scene.store.set_limit(tenant="acme", concurrency=1)
-    await scene.enqueue("reserved", tenant="acme", reserve=True)
-    await scene.enqueue("ordinary", tenant="acme", priority=10)
-
-    first = await scene.claim()
-
-    assert [task.id for task in first.tasks] == ["reserved"]
-    assert scene.hash(scene.keys.limit_tenant("acme")) == {"max": "1", "used": "1"}
-    await scene.complete(*first.tasks)
-    assert await claimed_ids(scene) == ["ordinary"]
-
-
-@pytest.mark.parametrize("paused", [{"type": "GROK"}, {"tenant": "acme"}])
-async def test_a_claim_passes_over_what_is_paused(scene: Scene, paused: dict[str, str]) -> None:
-    """A better task of a paused type or tenant waits, the next one runs."""
-    await scene.enqueue("paused", tenant="acme", priority=9)
-    await scene.enqueue("other", type="GEMINI")
-    await scene.store.pause(**paused)
-
-    claim = await scene.claim(TYPES)
-
-    assert [task.id for task in claim.tasks] == ["other"]
-    assert not claim.more
-
-
-async def test_a_paused_queue_gives_nothing(scene: Scene) -> None:
-    """Not even what is due; that is made ready all the same."""
-    await scene.enqueue("a")
-    await scene.enqueue("late", delay=timedelta(seconds=1))
-    await scene.store.pause()
-    scene.advance(1000)
-
-    claim = await scene.claim()
-
-    assert (claim.tasks, claim.more) == ([], False)
-    assert scene.ready() == ["a", "late"]
-
-
 # The same request again --------------------------------------------------------------------------
 
 
@@ -260,7 +157,7 @@ async def test_requests_are_told_apart(scene: Scene, first: str, second: str) ->
     await scene.enqueue("a", "b")
     await scene.claim(limit=1, request=first)
 
-    assert await claimed_ids(scene, limit=1, request=second) == ["b"]
+    assert await scene.claimed_ids(limit=1, request=second) == ["b"]
 
 
 async def test_the_last_claim_is_remembered_for_a_lease(scene: Scene) -> None:
@@ -395,7 +292,7 @@ async def test_an_id_without_a_record_leaves_its_lane(scene: Scene) -> None:
     await scene.enqueue("a", "gone", "b")
     scene.client.delete(scene.keys.task("gone"))
 
-    assert await claimed_ids(scene) == ["a", "b"]
+    assert await scene.claimed_ids() == ["a", "b"]
     assert scene.ready() == []
 
 
@@ -404,5 +301,5 @@ async def test_an_index_that_lies_is_not_believed(scene: Scene) -> None:
     await scene.enqueue("a")
     scene.client.zadd(scene.keys.lanes("GROK"), {"ghost": 2**52})
 
-    assert await claimed_ids(scene) == ["a"]
+    assert await scene.claimed_ids() == ["a"]
     assert scene.lanes() == []

@@ -267,6 +267,24 @@ async def test_everything_of_a_task_goes_at_one_instant(scene: Scene) -> None:
     assert scene.client.pttl(scene.keys.finished("default")) > left
 
 
+@pytest.mark.parametrize("end", ["complete", "fail", "clear"])
+async def test_a_key_that_another_task_has_stays(scene: Scene, end: str) -> None:
+    """The server lost the key, a second task took it, then the first one ends: the key is the second's."""
+    await scene.enqueue("a", idempotency_key="k", priority=9)
+    [idem] = scene.client.scan_iter(match="*idem:default:*")
+    scene.client.delete(idem)
+    await scene.enqueue("b", idempotency_key="k", type="GEMINI")
+
+    if end == "clear":
+        await scene.store.clear(type="GROK")
+    else:
+        claimed = await scene.claim_one()
+        await (scene.complete(claimed) if end == "complete" else scene.fail(claimed))
+
+    assert scene.client.get(idem) == b"b"
+    assert scene.expires(idem) is None
+
+
 async def test_a_result_can_be_read_for_an_hour(scene: Scene) -> None:
     """A task that took longer than its retention is kept for an hour after its end."""
     await scene.enqueue("a")
