@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -93,6 +92,8 @@ async def _look_closer(connector: Connector, client: Client, settings: Settings)
 
 
 def _packages() -> str:
+    from importlib import metadata
+
     found = []
     for name in _PACKAGES:
         try:

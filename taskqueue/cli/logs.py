@@ -64,7 +64,7 @@ class Lines(logging.Formatter):
         """Return the record as text."""
         at = datetime.fromtimestamp(record.created, UTC)
         text = f"{utc(at)} {record.levelname:7} {record.name}: {plain(record.getMessage())}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return f"{text}\n{plain(self.formatException(record.exc_info))}" if record.exc_info else text
 
 
 class JsonLines(logging.Formatter):

@@ -166,10 +166,18 @@ async def test_a_gap_of_half_a_lease_is_no_outage(scene: Scene) -> None:
 
 
 async def test_a_short_lease_does_not_make_every_pause_an_outage(scene: Scene) -> None:
-    """Lease of one second, reaps every four: shorter gaps than 5 s never hold."""
+    """Lease of one second, reaps every two as they should come: gaps up to 3 s never hold."""
     for _ in range(3):
         assert (await scene.store.reap(1000)).holding_ms == 0
-        scene.advance(5000)
+        scene.advance(3000)
+
+
+async def test_an_outage_that_a_short_lease_did_not_survive_holds(scene: Scene) -> None:
+    """Lease of one second, and nobody reaped for more than three: workers get a second to extend."""
+    await scene.store.reap(1000)
+    scene.advance(3001)
+
+    assert (await scene.store.reap(1000)).holding_ms == 1000
 
 
 async def test_the_longest_lease_of_all_workers_counts(scene: Scene) -> None:
