@@ -15,6 +15,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from typing import TypedDict
+from uuid import uuid4
 
 from pydantic import BaseModel
 
@@ -23,7 +24,9 @@ from taskqueue import BlockingTaskQueue, IdempotencyConflict, TaskSpec
 
 WORDS = ("alpha", "beta", "gamma", "delta")
 
-scheduler = Scheduler(concurrency=4)
+QUEUE = "digests"
+
+scheduler = Scheduler(name=QUEUE, concurrency=4)
 
 
 class Word(BaseModel):
@@ -47,15 +50,16 @@ def digest(payload: Word) -> Digest:
 
 def main() -> None:
     """Enqueue one task a word, later words with more priority, and print what became of them."""
-    with BlockingTaskQueue.connect() as queue:
+    run = uuid4().hex[:8]
+    with BlockingTaskQueue.connect(name=QUEUE) as queue:
         tasks = queue.enqueue_many(
             TaskSpec(
-                type="DIGEST", payload={"word": word}, priority=priority, idempotency_key=f"digest-{word}"
+                type="DIGEST", payload={"word": word}, priority=priority, idempotency_key=f"{run}-{word}"
             )
             for priority, word in enumerate(WORDS, start=1)
         )
         try:
-            queue.enqueue("DIGEST", {"word": "alpha"}, idempotency_key="digest-alpha")
+            queue.enqueue("DIGEST", {"word": "alpha"}, idempotency_key=f"{run}-alpha")
         except IdempotencyConflict as conflict:
             print(f"refused: the key already names {'the same' if conflict.same_payload else 'another'} task")
 

@@ -21,7 +21,9 @@ from taskqueue import TaskQueue, TaskQueueError
 
 SLOW = timedelta(milliseconds=50)
 
-scheduler = Scheduler(concurrency=10)
+QUEUE = "words"
+
+scheduler = Scheduler(name=QUEUE, concurrency=10)
 
 
 class Text(BaseModel):
@@ -72,7 +74,7 @@ class Service:
 
 async def main() -> None:
     """Start queue, scheduler and service; be a client; stop everything in the opposite order."""
-    async with TaskQueue.connect() as queue, scheduler:
+    async with TaskQueue.connect(name=QUEUE) as queue, scheduler:
         server = await asyncio.start_server(Service(queue).serve, "127.0.0.1", 0)
         async with server:
             host, port = server.sockets[0].getsockname()

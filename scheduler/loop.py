@@ -48,8 +48,8 @@ UNWIND = 3.0
 _NEAREST, _FARTHEST = 0.005, 3600.0
 """Bounds of the timer for the next due task, in seconds."""
 
-_WORTH_SPLITTING = 16
-"""Tasks of one claim from which on it may pay to run half of them while the next call is under way."""
+_WORTH_HOLDING = 16
+"""Tasks of one claim from which on it pays to run them while the next call is under way."""
 
 _MOST_EMPTY_CLAIMS = 10
 """Claims in a row that may return nothing and still be followed by another at once."""
@@ -257,20 +257,23 @@ class ClaimLoop:
         tasks = claim.tasks
         if tasks and time.monotonic() - claimed_at > self._lease / 2:
             tasks = await self._still_held(tasks)
-        first = tasks if len(tasks) < _WORTH_SPLITTING else tasks[: len(tasks) // 2]
-        rest = tasks[len(first) :]
+        first = tasks
+        if len(tasks) >= _WORTH_HOLDING:
+            # Quick handlers keep this process and the server busy at the same time: while tasks of
+            # one half of the slots run, the call about the other half is under way. So what was just
+            # claimed waits, for two passes of the event loop, until the next report is sent.
+            first = [] if self._outcomes else tasks[: len(tasks) // 2]
         self._start_all(first, claimed_at)
-        if rest:
-            # One pass of the event loop. If some have ended by now, handlers are so quick that the
-            # server and this process should work at the same time: the next call reports these, and
-            # the rest is started while it is under way.
+        if len(first) < len(tasks):
             await asyncio.sleep(0)
+            rest = tasks[len(first) :]
             if self._outcomes and not self._is_stopping:
                 for claimed in rest:
                     self._slots.take(self._slots.handlers[claimed.type])
                 self._held = (rest, claimed_at)
                 self._bell.ring()
             else:
+                # Nothing has ended at once: these handlers take their time.
                 self._start_all(rest, claimed_at)
         self._plan(request, claim)
 

@@ -7,8 +7,9 @@ what is wrong, one sentence each; an empty list is a sound queue.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -39,10 +40,10 @@ class Dump:
 def dump(client: redis.Redis, queue: str) -> Dump:
     """Read everything that the queue has."""
     found = Dump(Keys(queue).prefix)
-    readers = {
+    readers: dict[Any, Callable[[Any], Any]] = {
         b"string": client.get,
         b"hash": client.hgetall,
-        b"zset": lambda key: dict(client.zrange(key, 0, -1, withscores=True)),
+        b"zset": lambda key: dict(cast("Any", client.zrange(key, 0, -1, withscores=True))),
         b"set": client.smembers,
         b"list": lambda key: client.lrange(key, 0, -1),
     }

@@ -2,8 +2,8 @@
 
 For demos, load tests and first steps: the tasks are real, only the answers are made up. Latency is
 drawn from a log-normal distribution, as that of real providers mostly is; failures and rate limits
-come at the rates that the settings name. The dice are seeded with the request and the attempt, so
-a run can be repeated.
+come at the rates that the settings name. The dice are seeded with the request and the delivery,
+so a run can be repeated.
 
 A request can also ask for a failure of its own, in plain sight and inside the contract's shape, by
 the first words of its prompt or query: `[simulate: fail 2]` fails the first two attempts,
@@ -175,7 +175,9 @@ def handlers(
 
     async def call(text: str, context: Context) -> str:
         """Take as long as the provider would, fail if it would; return the request without its directive."""
-        dice = Random(f"{settings.seed}:{context.task.type}:{text}:{context.attempt}")  # noqa: S311  no secret
+        # By deliveries, because a rate limit spends no attempt and the dice must fall anew after it.
+        seed = f"{settings.seed}:{context.task.type}:{text}:{context.deliveries}"
+        dice = Random(seed)  # noqa: S311  no secret
         await asyncio.sleep(settings.latency(dice))
         directive = _DIRECTIVE.match(text)
         if directive is not None:

@@ -157,12 +157,9 @@ class WorkerVerbs(StoreBase):
             ServerUnavailable: At once, when the connection is lost.
         """
         keys = [self.keys.wake(name) for name in types]
-        return (
-            await self._caller.persist(
-                lambda: self._blocking_client.blpop(keys, timeout), "waiting for work", 0, timeout + REPLY_TIMEOUT
-            )
-            is not None
-        )
+        client, within = self._blocking_client, timeout + REPLY_TIMEOUT
+        woken = await self._caller.persist(lambda: client.blpop(keys, timeout), "waiting for work", 0, within)
+        return woken is not None
 
     async def listen(self, owner: str, timeout: float) -> list[str]:
         """Wait for messages in the inbox *owner*, at most *timeout* seconds, and take them.
@@ -177,7 +174,8 @@ class WorkerVerbs(StoreBase):
             first = await client.blpop([inbox], timeout)
             return [] if first is None else [first[1], *(await client.lpop(inbox, _MOST_REPORTS) or [])]
 
-        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, timeout + REPLY_TIMEOUT)
+        within = timeout + REPLY_TIMEOUT
+        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, within)
         return [message.decode() for message in messages]
 
     async def forget_worker(self, worker: str) -> None:

@@ -158,8 +158,8 @@ def test_a_mistake_of_ours_is_one_sentence_too(cli: Run, monkeypatch: pytest.Mon
     def broken(*_: object) -> None:
         raise RuntimeError("never seen before")
 
-    monkeypatch.setattr("taskqueue.cli.tasks.open_queue", broken)
-    monkeypatch.setattr("taskqueue.cli.tasks.run", lambda coroutine: (coroutine.close(), broken()))
+    monkeypatch.setattr("taskqueue.cli.tasks.show_task", broken)
+    monkeypatch.setattr("taskqueue.cli.tasks.run", lambda coroutine: coroutine.close())
 
     result = cli("get", "some-task")
 

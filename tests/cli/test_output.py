@@ -71,12 +71,8 @@ def test_one_thing_is_not_many() -> None:
 
 def record(message: str, *, fails: bool = False) -> logging.LogRecord:
     """Return a log record, with an exception if it fails."""
-    error = None
-    if fails:
-        try:
-            raise ValueError(message)
-        except ValueError as raised:
-            error = (ValueError, raised, raised.__traceback__)
+    raised = ValueError(message)
+    error = (ValueError, raised, None) if fails else None
     return logging.LogRecord("scheduler.loop", logging.WARNING, __file__, 1, "%s", (message,), error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def module(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     name = f"work_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     return name
+
+
+@pytest.fixture
+def here(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module, for a worker that is called in this process, which stays as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("taskqueue.cli.worker.configure_logging", lambda *_, **__: None)
+    return module
 
 
 def status(cli: Run, task_id: str) -> str:
@@ -155,19 +165,9 @@ def test_logs_can_be_json(cli: Run, program: Program, module: str, monkeypatch: 
         ("{module}:number.real.deep", "has no 'number.real.deep'"),
     ],
 )
-def test_a_wrong_target_is_bad_input(
-    cli: Run,
-    module: str,
-    target: str,
-    message: str,
-    processes: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_wrong_target_is_bad_input(cli: Run, here: str, target: str, message: str, processes: str) -> None:
     """Exit code 2 and one sentence, before any process is started."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
-    monkeypatch.setattr("taskqueue.cli.worker.configure_logging", lambda *_, **__: None)
+    module = here
 
     result = cli("worker", target.format(module=module), "--processes", processes)
 
@@ -185,15 +185,13 @@ def test_a_wrong_target_is_bad_input(
     ],
 )
 def test_a_module_that_cannot_be_imported_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str, message: str
+    here: str, tmp_path: Path, source: str, message: str
 ) -> None:
     """In one sentence; --debug shows the traceback."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
-    (tmp_path / f"{module}.py").write_text(source)
+    (tmp_path / f"{here}.py").write_text(source)
 
-    with pytest.raises(Stop, match=f"{module} cannot be imported: .*{message}"):
-        load_scheduler(f"{module}:scheduler")
+    with pytest.raises(Stop, match=f"{here} cannot be imported: .*{message}"):
+        load_scheduler(f"{here}:scheduler")
 
 
 def test_a_worker_without_handlers_is_bad_input(cli: Run, program: Program, module: str) -> None:

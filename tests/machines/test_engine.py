@@ -40,7 +40,7 @@ MOST_QUEUED = 12
 ERROR = encode_error(TaskError("HANDLER_ERROR", "as told"))
 
 types, tenants = st.sampled_from(TYPES), st.sampled_from(TENANTS)
-specs = st.builds(
+specs: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     type=types,
     tenant=tenants,
@@ -123,7 +123,9 @@ class Engine(RuleBasedStateMachine):
         return entry
 
     def _accept(self, entries: list[Any], *, atomic: bool) -> list[tuple[Any, ...]]:
-        model, words, new = self.model, [], []
+        model = self.model
+        words: list[tuple[Any, ...]] = []
+        new: list[ModelTask] = []
         keys = {(task.tenant, task.key): task for task in model.tasks.values() if task.key}
         queued = {
             t: sum(x.tenant == t and x.state == "QUEUED" for x in model.tasks.values()) for t in TENANTS
