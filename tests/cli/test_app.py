@@ -155,7 +155,7 @@ def test_debug_shows_where_an_error_comes_from(cli: Run) -> None:
 def test_a_mistake_of_ours_is_one_sentence_too(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an exit code of its own."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("never seen before")
 
     monkeypatch.setattr("taskqueue.cli.tasks.show_task", broken)
