@@ -35,9 +35,9 @@ _state = {"debug": False}
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  called by Typer
     if wanted:
-        from importlib import metadata
+        from taskqueue.cli.doctor import version_of
 
-        write_line(f"taskqueue {metadata.version('taskqueue-engine')}")
+        write_line(f"taskqueue {version_of('taskqueue-engine') or '(not installed)'}")
         raise typer.Exit
 
 
@@ -98,11 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
 
 
-def _fail(message: str | None) -> None:
+def _fail(message: str) -> None:
     if _state["debug"]:
         traceback.print_exc()
-    if message is not None:
-        say(f"taskqueue: {message}")
+    say(f"taskqueue: {message}")
 
 
 def _other_error(error: Exception) -> ExitCode:
@@ -114,10 +113,9 @@ def _other_error(error: Exception) -> ExitCode:
     if tell is None:
         _fail(f"unexpected {type(error).__name__}: {error} (taskqueue --debug shows where)")
         return ExitCode.UNEXPECTED
-    context = getattr(error, "ctx", None)
-    message = tell()
-    if message:
-        say(message if "Usage:" in message else f"taskqueue: {message}")
-    if context is not None and message and "Usage:" not in message:
-        say(f"Try '{context.command_path} --help'.")
+    # No message: help was asked for by saying nothing, and has been shown.
+    if message := tell():
+        context = getattr(error, "ctx", None)
+        say(f"taskqueue: {message}")
+        say(f"Try '{context.command_path if context is not None else 'taskqueue'} --help'.")
     return ExitCode.BAD_INPUT

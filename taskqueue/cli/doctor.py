@@ -13,16 +13,17 @@ from taskqueue.cli import options
 from taskqueue.cli.exits import ExitCode
 from taskqueue.cli.output import console, plain, span, write_json
 from taskqueue.cli.runtime import run
-from taskqueue.errors import QueueCorrupt, ServerUnavailable, ServerUnsuitable
+from taskqueue.errors import InvalidSetting, QueueCorrupt, ServerUnavailable, ServerUnsuitable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from taskqueue.connect import Client, Connector
     from taskqueue.server_checks import Finding
     from taskqueue.settings import Settings
 
 _PATIENCE = 5.0
+_LONGEST_LOOK = 30.0
 _PINGS = 100
 _SLOW_MS = 20.0
 _SKEW_S = 5.0
@@ -55,7 +56,9 @@ def doctor(
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return what there is to say, errors last in time: what follows one that ends it was not looked at."""
+    """Return what there is to say; after an error that ends it, the rest was not looked at."""
+    from redis.exceptions import RedisError
+
     from taskqueue.connect import Connector
     from taskqueue.server_checks import Finding
 
@@ -67,52 +70,63 @@ async def examine(settings: Settings) -> list[Finding]:
         await connector.open(_PATIENCE)
     except (ServerUnavailable, ServerUnsuitable) as error:
         return [*findings, Finding("error", "connection", str(error))]
+    findings.append(Finding("ok", "connection", f"answered after {span(time.perf_counter() - began)}"))
+    client = connector.client()
     try:
-        findings.append(Finding("ok", "connection", f"answered after {span(time.perf_counter() - began)}"))
-        client = connector.client()
-        try:
-            findings += await _look_closer(connector, client, settings)
-        finally:
-            await client.aclose()
+        async with asyncio.timeout(_LONGEST_LOOK):
+            await _look_closer(connector, client, settings, findings)
+    except (RedisError, OSError) as error:
+        text = str(error) or f"no answer within {_LONGEST_LOOK:g} s"
+        findings.append(Finding("error", "server", f"it stopped answering, or refuses: {text}"))
     finally:
+        await client.aclose()
         await connector.close()
     return findings
 
 
-async def _look_closer(connector: Connector, client: Client, settings: Settings) -> list[Finding]:
+async def _look_closer(
+    connector: Connector, client: Client, settings: Settings, findings: list[Finding]
+) -> None:
     from taskqueue.server_checks import check_server
 
-    findings = list(await check_server(client))
-    findings.append(await _latency(client))
-    findings.append(await _clock(client))
+    findings += await check_server(client)
+    findings.append(latency_finding(await _round_trips(client)))
+    findings.append(clock_finding(await _skew(client)))
     policy, finding = await _queue(connector, client, settings)
     findings.append(finding)
     findings.append(await _scripts(connector, client, policy))
-    return findings
 
 
 def _packages() -> str:
+    return ", ".join(f"{name} {version_of(name) or '(not installed)'}" for name in _PACKAGES)
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
     from importlib import metadata
 
-    found = []
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"{name} is not installed")
-    return ", ".join(found)
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
-async def _latency(client: Client) -> Finding:
-    from taskqueue.server_checks import Finding
-
+async def _round_trips(client: Client) -> list[float]:
+    """Return how long single commands take, in milliseconds."""
     times = []
     for _ in range(_PINGS):
         began = time.perf_counter()
         await client.ping()
         times.append((time.perf_counter() - began) * 1000)
-    times.sort()
-    p50, p99 = times[_PINGS // 2], times[_PINGS * 99 // 100]
+    return times
+
+
+def latency_finding(times: Sequence[float]) -> Finding:
+    """Return what there is to say about round trips that took so many milliseconds."""
+    from taskqueue.server_checks import Finding
+
+    ordered = sorted(times)
+    p50, p99 = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
     text = f"a round trip takes {p50:.2f} ms (p50), {p99:.2f} ms (p99)"
     if p50 > _SLOW_MS:
         advice = "Enqueue many tasks at once, and run workers nearer to the server."
@@ -120,12 +134,17 @@ async def _latency(client: Client) -> Finding:
     return Finding("ok", "latency", text)
 
 
-async def _clock(client: Client) -> Finding:
-    from taskqueue.server_checks import Finding
-
+async def _skew(client: Client) -> float:
+    """Return by how many seconds the server's clock is ahead of this machine's."""
     before = time.time()
     seconds, micros = await _answer(client.time())
-    skew = int(seconds) + int(micros) / 1_000_000 - (before + time.time()) / 2
+    return int(seconds) + int(micros) / 1_000_000 - (before + time.time()) / 2
+
+
+def clock_finding(skew: float) -> Finding:
+    """Return what there is to say about a server's clock that is so many seconds ahead."""
+    from taskqueue.server_checks import Finding
+
     text = f"the server's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} this machine's"
     if abs(skew) > _SKEW_S:
         advice = "Let both follow NTP: instants given to not_before are those of this machine."
@@ -147,8 +166,10 @@ async def _queue(connector: Connector, client: Client, settings: Settings) -> tu
         async with open_store(connector, QueueOptions(name=settings.name)) as store:
             found, stats = store.settings, await store.stats()
             workers = await store.workers()
-    except (QueueCorrupt, ServerUnsuitable) as error:
-        return "strict", Finding("error", "queue", str(error), "Use another queue name, or another version.")
+    except (QueueCorrupt, ServerUnsuitable, InvalidSetting) as error:
+        return "strict", Finding(
+            "error", "queue", str(error), "Use another queue name, or what made this one."
+        )
     order = "strict order" if found.order.stride is None else f"bounded order, stride {found.order.stride:,}"
     text = (
         f"{order}, policy {found.policy}, layout {found.schema}, records kept {span(found.retention)}; "

@@ -22,7 +22,7 @@ from taskqueue.cli.logs import showing_warnings
 from taskqueue.cli.output import say, write_json, write_line
 from taskqueue.cli.reading import BadDocument, Document, read_documents
 from taskqueue.cli.runtime import open_queue, run
-from taskqueue.errors import IdempotencyConflict, InvalidTask, QueueFull, TaskQueueError
+from taskqueue.errors import IdempotencyConflict, InvalidTask, TaskQueueError
 from taskqueue.task import Task, TaskSpec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Counts:
     repeated: int = 0
     """Their key names a task of the same content: enqueued before."""
     refused: int = 0
-    """Right, but not taken: their key names another task, or there was no room."""
+    """Right, but not taken: their key names another task."""
     invalid: int = 0
 
 
@@ -76,12 +76,15 @@ def enqueue(
     "idempotencyKey": "k", "webhook": {"url": "https://..."}}; the last three may be left out.
 
     Every line is checked, each invalid one is reported with its number, and the others are
-    enqueued. Exit code 2 if any was invalid, else 1 if any was refused (its idempotency key is
-    taken, or the queue is full), else 0.
+    enqueued. Exit code 2 if any was invalid, else 1 if the idempotency key of any is taken, else 0.
     """
     with showing_warnings(), _open(file, again=strict) as stream:
         report = Report(source="stdin" if file == "-" else file, as_json=as_json)
-        run(_enqueue_all(url, queue, stream, tenant, report, strict=strict))
+        try:
+            run(_enqueue_all(url, queue, stream, tenant, report, strict=strict))
+        except TaskQueueError:
+            say(f"{report.source}: stopped; so far {report.summary()}")
+            raise
     counts = report.counts
     if not as_json:
         write_line(report.summary())
@@ -99,11 +102,13 @@ class Report:
         source: Name of the input, for messages.
         as_json: Whether every document gets its line of JSON.
         counts: What there was so far.
+        failure: The first error that is no fault of a document, such as a server that went away.
     """
 
     source: str
     as_json: bool
     counts: Counts = field(default_factory=Counts)
+    failure: TaskQueueError | None = None
 
     def add(self, line: int, outcome: Task | TaskQueueError | str) -> None:
         """Tell what became of the document on *line*; text says why it could not be read."""
@@ -139,11 +144,8 @@ class Report:
                 "samePayload": error.same_payload,
             }
             self._bad(line, "RESOURCE_ALREADY_EXISTS", str(error), details)
-        elif isinstance(error, QueueFull):
-            self.counts.refused += 1
-            self._bad(line, "QUEUE_LIMIT_EXCEEDED", str(error), {"limit": error.limit})
         else:
-            raise error
+            self.failure = self.failure or error
 
     def _bad(self, line: int, code: str, message: str, details: dict[str, object] | None) -> None:
         say(f"{self.source}:{line}: {message}")
@@ -203,6 +205,8 @@ async def _enqueue_all(
             outcomes = iter(await queue.enqueue_many(specs, return_exceptions=True))
             for line, spec in found:
                 report.add(line, next(outcomes) if isinstance(spec, TaskSpec) else spec)
+            if report.failure is not None:
+                raise report.failure
 
 
 def _spec(document: Document | BadDocument, tenant: str) -> TaskSpec | InvalidTask | str:

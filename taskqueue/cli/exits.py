@@ -43,11 +43,11 @@ class Stop(Exception):
     """End the command now, with one sentence for people and an exit code for scripts.
 
     Args:
-        message: What was wrong, with which value, and what to do; None says nothing more.
+        message: What was wrong, with which value, and what to do.
         code: How the program ends.
     """
 
-    def __init__(self, message: str | None, code: ExitCode = ExitCode.BAD_INPUT) -> None:
+    def __init__(self, message: str, code: ExitCode = ExitCode.BAD_INPUT) -> None:
         super().__init__(message)
         self.message = message
         self.code = code

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -34,7 +34,7 @@ class Feed(Generic[T]):
         self._ended = False
         self._error: Exception | None = None
 
-    async def batches(self) -> AsyncIterator[list[T]]:
+    async def batches(self) -> AsyncGenerator[list[T], None]:
         """Yield batches until the items end.
 
         Raises:

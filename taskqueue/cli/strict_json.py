@@ -6,6 +6,7 @@ Python's parser takes all three, and a task must not depend on which of two valu
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 SPACE = " \t\r\n"
@@ -60,11 +61,8 @@ def _no_constant(word: str) -> NoReturn:
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise NotJson(f"the name {name!r} appears twice in one object")
-            seen.add(name)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise NotJson(f"the name {twice!r} appears twice in one object")
     return found
 
 

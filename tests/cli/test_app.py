@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from taskqueue import (
     DurabilityNotReached,
@@ -20,9 +23,11 @@ from taskqueue import (
     TaskQueueError,
     WaitTimeout,
 )
+from taskqueue.cli.doctor import version_of
 from taskqueue.cli.exits import ExitCode, code_of
+from taskqueue.cli.runtime import run
 from taskqueue.errors import InvalidSetting, QueueCorrupt, QueueMismatch, TaskNotFinished
-from tests.cli.conftest import ROOT, Run
+from tests.cli.conftest import ROOT, Result, Run
 
 COMMANDS = [
     "demo",
@@ -221,3 +226,39 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
 
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_told(cli: Run) -> None:
+    """Of the distribution, if it is installed and not just lying there."""
+    result = cli("--version")
+
+    assert result.code == 0
+    assert result.out == f"taskqueue {version_of('taskqueue-engine') or '(not installed)'}\n"
+
+
+def test_an_interrupt_has_its_exit_code(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way it arrives: 130, and no words."""
+
+    def interrupted(error: type[BaseException]) -> Callable[..., None]:
+        def command(*_: object, **__: object) -> None:
+            raise error
+
+        return command
+
+    for error in (KeyboardInterrupt, typer.Abort):
+        monkeypatch.setattr("taskqueue.cli.app.app", interrupted(error))
+        assert cli("stats") == Result(130, "", "")
+
+
+async def test_a_platform_without_uvloop_has_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+
+    async def loop_module() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    with_uvloop = await asyncio.to_thread(lambda: run(loop_module()))
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    without = await asyncio.to_thread(lambda: run(loop_module()))
+
+    assert with_uvloop.startswith("uvloop")
+    assert without.startswith("asyncio")

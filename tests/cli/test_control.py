@@ -62,6 +62,7 @@ def test_clear_removes_what_is_queued(cli: Run, scope: tuple[str, ...], cleared:
     result = cli("clear", "--yes", "--json", *scope)
 
     assert (result.code, result.json) == (0, {"cleared": cleared})
+    assert cli("clear", "--yes", *scope).out == "0 queued tasks removed\n"
     assert [cli("get", task_id).code for task_id in ids].count(1) == cleared
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from taskqueue import IdempotencyConflict, InvalidTask, Task, TaskError, TaskState
-from taskqueue.cli.demo import promises
+from taskqueue.cli.demo import play, promises
 from taskqueue.cli.demo.scene import ALWAYS_FAILS_KEY, FAILS_TWICE_KEY, SEED_KEY, Refusal, Scene
 from taskqueue.cli.demo.summary import percentile, summarize
+from tests.cli.conftest import Run
 
 Program = Callable[..., subprocess.Popen[str]]
 
@@ -103,6 +104,21 @@ def test_an_interrupted_demo_leaves_nothing(program: Program, temporary: Path) -
 
     assert (running.returncode, out) == (130, "")
     assert "Traceback" not in err
+    assert list(temporary.iterdir()) == []
+    assert processes_in(temporary) == []
+
+
+def test_a_demo_that_does_not_end_is_given_up(
+    cli: Run, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1, and nothing is left."""
+    monkeypatch.setattr(play, "TIME_LIMIT", 0.5)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+
+    result = cli("demo", "--json")
+
+    assert (result.code, result.out) == (1, "")
+    assert "the demo did not end within 0.5 s" in result.err
     assert list(temporary.iterdir()) == []
     assert processes_in(temporary) == []
 
@@ -249,6 +265,14 @@ def test_another_refusal_than_the_expected_ones_is_found(refused: list[Refusal])
     scene, ended, starts = story()
 
     assert len(broken(replace(scene, refused=refused), ended, starts)) == 1
+
+
+def test_a_seed_that_was_not_accepted_is_found() -> None:
+    """The example request of the contract is missing; so is its duplicate's holder."""
+    scene, ended, starts = story()
+    accepted = [task for task in scene.accepted if task.idempotency_key != SEED_KEY]
+
+    assert "it was not accepted" in broken(replace(scene, accepted=accepted), ended, starts[:2] + starts[3:])
 
 
 def test_waits_are_counted_from_when_a_task_could_run() -> None:

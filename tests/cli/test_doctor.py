@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taskqueue.cli import doctor
+from taskqueue.keys import Keys
+from taskqueue.settings import Settings
 from tests.cli.conftest import Run, enqueue
 from tests.servers import RealServer
 
@@ -28,12 +32,12 @@ def test_a_sound_server_has_no_errors(cli: Run) -> None:
     assert all(name in result.out for name in found)
 
 
-def test_looking_does_not_make_a_queue(cli: Run, client: Any, queue_name: str) -> None:
+def test_looking_does_not_make_a_queue(cli: Run, client: Any, queue_name: str, keys: Keys) -> None:
     """The server is as it was."""
     found = findings(cli)
 
     assert f"there is no queue '{queue_name}' yet" in found["queue"]["message"]
-    assert client.dbsize() == 0
+    assert client.exists(keys.meta, keys.seq) == 0
 
 
 def test_a_queue_is_described(cli: Run) -> None:
@@ -102,7 +106,7 @@ def test_a_user_without_rights_is_an_error(cli: Run) -> None:
     assert "secret-word" not in result.out + result.err
 
 
-def test_a_queue_of_a_newer_version_is_an_error(cli: Run, client: Any, queue_name: str, keys: Any) -> None:
+def test_a_queue_of_a_newer_version_is_an_error(cli: Run, client: Any, queue_name: str, keys: Keys) -> None:
     """Exit code 1: it must not be touched by this one."""
     enqueue(cli)
     schema = client.hget(keys.meta, "schema")
@@ -114,3 +118,62 @@ def test_a_queue_of_a_newer_version_is_an_error(cli: Run, client: Any, queue_nam
     assert result.code == 1
     assert "error    queue" in result.out
     assert "layout 99" in result.out
+
+
+async def test_a_server_that_freezes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it answered the first time; the doctor does not wait for ever."""
+    monkeypatch.setattr(doctor, "_LONGEST_LOOK", 0.2)
+    with RealServer() as server:
+
+        async def freeze(client: Any) -> list[float]:
+            server.pause()
+            await client.ping()
+            return []
+
+        monkeypatch.setattr(doctor, "_round_trips", freeze)
+        found = await doctor.examine(Settings.load(url=server.url))
+
+    assert (found[-1].level, found[-1].name) == ("error", "server")
+    assert "no answer within 0.2 s" in found[-1].message
+
+
+def test_a_far_server_is_a_warning() -> None:
+    """Half of the round trips take longer than 20 ms."""
+    near, far = doctor.latency_finding([0.1] * 99 + [50.0]), doctor.latency_finding([30.0] * 100)
+
+    assert (near.level, near.message) == ("ok", "a round trip takes 0.10 ms (p50), 50.00 ms (p99)")
+    assert (far.level, bool(far.advice)) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("skew", "level", "text"),
+    [
+        (0.4, "ok", "400 ms ahead of"),
+        (-5.1, "warning", "5.1 s behind"),
+        (3_600, "warning", "1 h 0 min ahead of"),
+    ],
+)
+def test_a_clock_that_differs_is_a_warning(skew: float, level: str, text: str) -> None:
+    """By more than 5 seconds."""
+    found = doctor.clock_finding(skew)
+
+    assert found.level == level
+    assert text in found.message
+
+
+def test_a_package_that_is_missing_has_no_version() -> None:
+    """Some of ours are optional."""
+    assert doctor.version_of("no-such-package-as-this") is None
+    assert doctor.version_of("redis") is not None
+
+
+def test_a_queue_with_a_worker_is_well(cli: Run, claimed: Callable[[], None]) -> None:
+    """Somebody runs what waits."""
+    enqueue(cli)
+    claimed()
+    enqueue(cli)
+
+    queue = findings(cli)["queue"]
+
+    assert queue["level"] == "ok"
+    assert "1 queued, 1 processing, 1 workers" in queue["message"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, Run
-from tests.servers import wait_until
+from tests.servers import RealServer, wait_until
 
 SEED = Path(__file__).parents[2] / "taskqueue" / "cli" / "demo" / "tasks.jsonl"
 
@@ -244,3 +244,26 @@ def test_the_packaged_tasks_are_what_they_should_be(cli: Run) -> None:
     result = cli("enqueue", str(SEED))
 
     assert (result.code, result.out) == (2, "209 enqueued, 1 refused, 1 invalid\n")
+
+
+def test_a_server_that_is_full_stops_it_and_says_how_far_it_came(cli: Run) -> None:
+    """Exit code 3; what was enqueued before stays enqueued."""
+    text = lines(*(task(payload={"prompt": "x" * 10_000}) for _ in range(2_000)))
+    with RealServer(appendonly="yes", appendfsync="no", maxmemory="8mb") as small:
+        result = cli("enqueue", "-", "--url", small.url, stdin=text)
+        stats = cli("stats", "--url", small.url, "--json").json
+
+    assert (result.code, result.out) == (3, "")
+    assert "the server has reached its memory limit" in result.err
+    assert f"stdin: stopped; so far {stats['queuedTasks']:,} enqueued" in result.err
+    assert 0 < stats["queuedTasks"] < 2_000
+
+
+def test_a_warning_of_the_server_is_shown(cli: Run) -> None:
+    """What is enqueued on a server that forgets may be lost: said on stderr, and accepted."""
+    with RealServer() as forgetful:
+        result = cli("enqueue", "-", "--url", forgetful.url, stdin=lines(task()))
+
+    assert (result.code, result.out) == (0, "1 enqueued\n")
+    assert result.err.startswith("taskqueue: warning: ")
+    assert "THE APPEND-ONLY FILE IS OFF" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -54,6 +55,17 @@ def test_an_array_may_be_cut_anywhere_by_the_blocks_it_arrives_in(items: list[ob
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "_BLOCK", block)
         assert values(json.dumps(items, ensure_ascii=False).encode()) == items
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 5])
+def test_a_number_is_not_taken_for_whole_where_a_block_ends(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12|34 is one number, not two."""
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    numbers = [1234567, 89, 0]
+
+    assert values(b"[\n" + json.dumps(numbers)[1:].encode()) == numbers
 
 
 def test_lines_are_counted_as_an_editor_does() -> None:
@@ -194,3 +206,20 @@ async def test_an_error_of_the_reader_comes_after_what_was_read() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         await anext(batches)
     assert found == [1]
+
+
+async def test_a_consumer_that_goes_away_ends_the_reading() -> None:
+    """The thread does not wait for room that nobody will make."""
+    ended = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1_000_000)
+        finally:
+            ended.set()
+
+    batches = Feed(items(), 10).batches()
+    await anext(batches)
+    await batches.aclose()
+
+    assert await asyncio.to_thread(ended.wait, 10)

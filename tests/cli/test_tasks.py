@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import GiveUp
+from scheduler import Context, GiveUp
 from tests.cli.conftest import Run, Work, enqueue
 
 
@@ -149,6 +149,19 @@ def test_a_running_task_is_asked_to_stop(cli: Run, claimed: Callable[[], None]) 
 
     assert result.code == 0
     assert "is running and was asked to stop" in result.out
+
+
+def test_progress_is_shown(cli: Run, work: Work) -> None:
+    """What a handler last told."""
+    task_id = enqueue(cli)
+
+    def halfway(payload: Any, context: Context) -> None:
+        context.progress({"percent": 50})
+
+    work(halfway)
+
+    assert cli("get", task_id, "--json").json["progress"] == {"percent": 50}
+    assert '{"percent": 50}' in cli("get", task_id).out
 
 
 def test_text_of_others_cannot_speak_to_the_terminal(cli: Run) -> None:
