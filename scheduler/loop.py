@@ -268,12 +268,8 @@ class ClaimLoop:
             await asyncio.sleep(0)
             rest = tasks[len(first) :]
             if self._outcomes and not self._is_stopping:
-                for claimed in rest:
-                    self._slots.take(self._slots.handlers[claimed.type])
-                self._held = (rest, claimed_at)
-                self._bell.ring()
+                self._hold(rest, claimed_at)
             else:
-                # Nothing has ended at once: these handlers take their time.
                 self._start_all(rest, claimed_at)
         self._plan(request, claim)
 
@@ -283,6 +279,17 @@ class ClaimLoop:
                 self._outcomes.release(claimed)
             else:
                 self._executor.start(claimed, claimed_at)
+
+    def _hold(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
+        """Count tasks as running, and start them when the next call is under way."""
+        handlers = self._slots.handlers
+        # A damaged record names no type that we handle: the executor reports it at once.
+        self._start_all([claimed for claimed in tasks if claimed.type not in handlers], claimed_at)
+        held = [claimed for claimed in tasks if claimed.type in handlers]
+        for claimed in held:
+            self._slots.take(handlers[claimed.type])
+        self._held = (held, claimed_at)
+        self._bell.ring()
 
     def _start_held(self) -> None:
         (tasks, claimed_at), self._held = self._held, ((), 0.0)

@@ -83,8 +83,9 @@ class ClaimedTask:
 
     @property
     def type(self) -> str:
-        """Type of the task, read from the header of its record."""
-        return self.record.split(b"|", 4)[3].decode()
+        """Type of the task, read from the header of its record; empty if the record has none."""
+        found = self.record.split(b"|", 4)[3:4]
+        return found[0].decode(errors="replace") if found else ""
 
     def task(self) -> Task:
         """Decode the record, payload included.

@@ -19,6 +19,7 @@ from scheduler.executor import Executor
 from scheduler.loop import ClaimLoop, Summary
 from scheduler.outage import Outage, retry_delay
 from scheduler.outcomes import Outcomes
+from scheduler.run import Stop
 from scheduler.slots import Defaults, Slots
 from scheduler.waker import LONGEST, SHORTEST, Waker
 from taskqueue.errors import QueueCorrupt
@@ -154,6 +155,43 @@ async def test_one_call_reports_what_ended_and_claims_for_the_freed_slots() -> N
     assert bench.store.calls == ["complete"]
     assert (tick.answered, tick.claimed) == (["completed"] * 3, 1)
     assert [done.id for done in bench.store.completions] == ["A0", "A1", "A2"]
+
+
+async def test_quick_tasks_run_while_the_call_about_others_is_under_way() -> None:
+    """Half of twenty has ended at once: it is reported, and the rest runs during that call; none twice."""
+    ran: list[str] = []
+
+    async def quick(payload: dict[str, Any]) -> None:
+        ran.append(payload["name"])
+
+    bench = Bench(20, GROK=(quick, 20))
+    bench.put(*["GROK"] * 20)
+
+    await bench.loop.run_once()
+
+    assert ran == [f"GROK{number}" for number in range(10)]
+    assert bench.slots.free == 10  # those that wait to be started have their slots
+    await bench.loop.run_once()
+    assert bench.store.claims[-1].limit == 10
+    await until(lambda: len(ran) == 20)
+    assert ran == [f"GROK{number}" for number in range(20)]
+
+
+async def test_a_damaged_record_among_quick_tasks_harms_no_other() -> None:
+    """It names no type, so it cannot wait with the rest: it is reported as FAILED."""
+    gate = Gate()
+    bench = Bench(20, GROK=(gate, 20))
+    damaged = claimed_task("GROK", {"name": "damaged"}, task_id="damaged")
+    damaged.record = b"garbage"
+
+    bench.loop._hold([claimed_task("GROK", {"name": "sound"}, task_id="sound"), damaged], 0.0)
+
+    assert bench.slots.free == 19
+    await bench.loop.run_once()
+    await until(lambda: gate.running == ["sound"])
+    assert [failure.id for failure in bench.store.failures] == ["damaged"]
+    assert bench.slots.free == 19
+    bench.executor.stop_all(Stop.SHUTDOWN)
 
 
 async def test_failures_and_releases_are_reported_right_before() -> None:
