@@ -145,7 +145,7 @@ class Worker:
         ready: Callable[[], None],
         stopping: asyncio.Event,
     ) -> None:
-        """Run every background duty until *stopping* is set; in a thread, with clients of its own."""
+        """Run every background duty until *stopping* is set; in a thread, with a client of its own."""
         plan, random = self._plan, Random()  # noqa: S311  jitter
         async with AsyncExitStack() as stack:
             store = queue.store
@@ -211,9 +211,9 @@ def _is_in_process(queue: TaskQueue) -> bool:
 
 @asynccontextmanager
 async def _second_store(queue: TaskQueue) -> AsyncIterator[Store]:
-    """Open a store of the same queue with clients of its own, for the event loop that runs now."""
+    """Open a store of the same queue with a client of its own, for the event loop that runs now."""
     connector, settings = queue.connector, queue.store.settings
-    store = queue.store.sibling(connector.client(), connector.client(blocking=True))
+    store = queue.store.sibling(connector.client())
     try:
         # With every setting, so that a queue that was wiped meanwhile is made again as it was.
         await store.open(settings.order, settings.policy, settings.retention)

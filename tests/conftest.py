@@ -75,7 +75,7 @@ async def store(url: str, keys: Keys, clock: FakeClock) -> AsyncIterator[Store]:
     """The store of the test's queue, under the test's clock."""
     connector = Connector.parse(url)
     await connector.open()
-    opened = Store(connector.client(), keys, blocking_client=connector.client(blocking=True), clock=clock)
+    opened = Store(connector.client(), keys, clock=clock)
     await opened.open()
     yield opened
     await opened.close()

@@ -59,7 +59,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Return what there is to say; after an error that ends it, the rest was not looked at."""
     from redis.exceptions import RedisError
 
-    from taskqueue.connect import Connector
+    from taskqueue.connect import Connector, close_client
     from taskqueue.server_checks import Finding
 
     findings = [Finding("ok", "packages", _packages())]
@@ -79,7 +79,7 @@ async def examine(settings: Settings) -> list[Finding]:
         text = str(error) or f"no answer within {_LONGEST_LOOK:g} s"
         findings.append(Finding("error", "server", f"it stopped answering, or refuses: {text}"))
     finally:
-        await client.aclose()
+        await close_client(client)
         await connector.close()
     return findings
 

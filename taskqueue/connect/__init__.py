@@ -2,5 +2,6 @@
 
 from taskqueue.connect.address import Kind
 from taskqueue.connect.connector import Client, Connector
+from taskqueue.connect.wire import BlockingWires, Wire, close_client
 
-__all__ = ["Client", "Connector", "Kind"]
+__all__ = ["BlockingWires", "Client", "Connector", "Kind", "Wire", "close_client"]

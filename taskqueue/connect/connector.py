@@ -29,6 +29,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.connect.address import Address, Kind, Login, parse_address
 from taskqueue.connect.packing import packed_in_c
+from taskqueue.connect.wire import close_client
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ Client: TypeAlias = Redis | RedisCluster
 _VARIABLES = ("TASKQUEUE_URL", "REDIS_URL")
 _DEFAULT_URL = "embedded://"
 
-_BLOCKING_REPLY_TIMEOUT: Final = 15.0  # seconds; a blocking command may wait 5 s on purpose
 _CONNECT_TIMEOUT: Final = 5.0  # seconds
 _SENTINEL_TIMEOUT: Final = 1.0  # seconds; a dead Sentinel must not use up the patience for the others
 _MAX_CONNECTIONS: Final = 10_000  # what a server admits by default: it shall be the one to refuse
@@ -129,15 +129,10 @@ class Connector:
         if self._embedded is not None:
             self._embedded.leave()
 
-    def client(self, *, blocking: bool = False) -> Client:
-        """Return a new client for the running event loop. Its calls wait for as long as they are let.
-
-        Args:
-            blocking: For commands that wait on the server, 5 seconds at most: its read time-out is
-                long enough for them.
-        """
+    def client(self) -> Client:
+        """Return a new client for the running event loop. Its calls wait for as long as they are let."""
         address = self._address
-        options = self._options(blocking=blocking)
+        options = self._options()
         if address.kind == "memory":
             from taskqueue.connect.memory import memory_client  # noqa: PLC0415  (needs an extra that few install)
 
@@ -158,7 +153,7 @@ class Connector:
         return packed_in_c(Redis(host=host, port=port, db=address.db, **options))
 
     @staticmethod
-    def _options(*, blocking: bool) -> dict[str, Any]:
+    def _options() -> dict[str, Any]:
         return {
             "retry": Retry(NoBackoff(), 0),
             # Scripts answer alike in both protocols: Lua converts by RESP2 rules unless told otherwise.
@@ -167,7 +162,7 @@ class Connector:
             "protocol": 2,
             "decode_responses": False,
             # Whoever calls bounds the call: a time-out here costs a task for every write.
-            "socket_timeout": _BLOCKING_REPLY_TIMEOUT if blocking else None,
+            "socket_timeout": None,
             "health_check_interval": 0,
             "max_connections": _MAX_CONNECTIONS,
             "client_name": "taskqueue",
@@ -194,7 +189,7 @@ class Connector:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
-            await client.aclose()
+            await close_client(client)
 
     def _unavailable(self, last: Exception, elapsed: float) -> ServerUnavailable:
         what = _in_words(last).rstrip(".")

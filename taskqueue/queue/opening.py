@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from taskqueue.connect import Connector
+from taskqueue.connect import Connector, close_client
 from taskqueue.errors import InvalidSetting, QueueMismatch
 from taskqueue.keys import Keys
 from taskqueue.names import check_queue_name
@@ -97,7 +97,6 @@ async def open_store(connector: Connector, options: QueueOptions) -> AsyncIterat
         store = Store(
             connector.client(),
             Keys(options.name),
-            blocking_client=connector.client(blocking=True),
             patience=options.patience,
             shebang=connector.kind != "memory",
             clock=options.clock,
@@ -118,7 +117,7 @@ async def _look_at_server(connector: Connector, options: QueueOptions) -> None:
         caller = Caller(client, Keys(options.name), ScriptSet("", names=()), patience=options.patience)
         findings = await caller.persist(lambda: check_server(client), "looking at the server", None)
     finally:
-        await client.aclose()
+        await close_client(client)
     refuse_unsuitable(findings)
     for finding in findings:
         if finding.level == "warning":

@@ -10,17 +10,20 @@ from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
+from taskqueue.connect.wire import REPLY_TIMEOUT, BlockingWires, close_client
 from taskqueue.errors import InvalidSetting, QueueCorrupt, QueueMismatch, ServerUnsuitable
 from taskqueue.keys import Keys
 from taskqueue.ranking import Order, Policy, policy
 from taskqueue.scripts import ScriptSet
 from taskqueue.settings import DEFAULT_RETENTION
-from taskqueue.store.calling import DEFAULT_PATIENCE, REPLY_TIMEOUT, Caller, NoQueue
+from taskqueue.store.calling import DEFAULT_PATIENCE, Caller, NoQueue
 from taskqueue.store.replies import QueueSettings
 from taskqueue.task import Durability
 
 SCHEMA = 1
 STRENGTH = {Durability.MEMORY: 0, Durability.REPLICATED: 1, Durability.FSYNC: 2}
+LONGEST_WAIT = 10.0
+"""Seconds for which a blocking command may wait on the server."""
 CONFIRM_MS = 2000
 """How long a confirmation may take: well below the time-out of a reply, which would look like an outage."""
 
@@ -31,7 +34,6 @@ class StoreBase:
     Args:
         client: A redis-py asyncio client without retries of its own.
         keys: The queue's keys.
-        blocking_client: A second client for calls that wait on the server; None uses *client*.
         patience: Seconds for which a call is repeated before it raises `ServerUnavailable`.
         shebang: False for a server that does not know `#!lua` (fakeredis).
         replicas: Confirmations that durability `replicated` waits for.
@@ -43,7 +45,6 @@ class StoreBase:
         client: Any,
         keys: Keys,
         *,
-        blocking_client: Any = None,
         patience: float = DEFAULT_PATIENCE,
         shebang: bool = True,
         replicas: int = 1,
@@ -52,7 +53,7 @@ class StoreBase:
         self.keys = keys
         self.settings = QueueSettings(Order(), "strict", SCHEMA, "", DEFAULT_RETENTION)
         self._client = client
-        self._blocking_client = blocking_client if blocking_client is not None else client
+        self._waits = BlockingWires(client, reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
         self._shebang = shebang
         self._replicas = replicas
         self._wanted: tuple[Order | None, Policy | None, timedelta | None] = (None, None, None)
@@ -61,15 +62,14 @@ class StoreBase:
         self._safe_levels: set[Durability] = {Durability.MEMORY}
         self._synced_by_server = False
 
-    def sibling(self, client: Any, blocking_client: Any = None) -> Self:
-        """Return a store of the same queue, with the same options, on clients of another event loop.
+    def sibling(self, client: Any) -> Self:
+        """Return a store of the same queue, with the same options, on a client of another event loop.
 
         It must be opened, and closed, by itself.
         """
         return type(self)(
             client,
             self.keys,
-            blocking_client=blocking_client,
             patience=self._caller.patience,
             shebang=self._shebang,
             replicas=self._replicas,
@@ -208,10 +208,10 @@ class StoreBase:
             ) from error
 
     async def close(self) -> None:
-        """Close the store's clients."""
-        await self._client.aclose()
-        if self._blocking_client is not self._client:
-            await self._blocking_client.aclose()
+        """Close the store's connections and its client."""
+        await self._caller.aclose()
+        await self._waits.aclose()
+        await close_client(self._client)
 
 
 def _ms(duration: timedelta) -> int:

@@ -26,6 +26,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
+from taskqueue.connect.wire import REPLY_TIMEOUT, Wire
 from taskqueue.errors import QueueCorrupt, ServerFull, ServerUnavailable, ServerUnsuitable, TaskQueueError
 from taskqueue.keys import Keys
 from taskqueue.scripts import Script, ScriptSet
@@ -34,9 +35,6 @@ from taskqueue.task import Durability
 logger = logging.getLogger("taskqueue.store")
 
 DEFAULT_PATIENCE = 30.0
-REPLY_TIMEOUT = 5.0
-"""Seconds within which the server answers, or the connection is given up."""
-
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
@@ -113,6 +111,7 @@ class Caller:
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.client = client
+        self.wire = Wire(client)
         self.keys = keys
         self.scripts = scripts
         self.patience = patience
@@ -139,7 +138,7 @@ class Caller:
         """
         script = self.scripts[name]
         arguments = script.arguments(meta=self.keys.meta, prefix=self.keys.prefix, now=self.now(), **named)
-        reply = await self.persist(lambda: self._evaluate(script, arguments), name, patience)
+        reply = await self.persist(lambda: self._evaluate(script, arguments), name, patience, None)
         return _settled(reply)
 
     async def run_durably(
@@ -186,12 +185,12 @@ class Caller:
         return _settled(reply), confirmed[0] if isinstance(confirmed, list) else confirmed
 
     async def persist(
-        self, call: Callable[[], Any], what: str, patience: float | None, within: float = REPLY_TIMEOUT
+        self, call: Callable[[], Any], what: str, patience: float | None, within: float | None = REPLY_TIMEOUT
     ) -> Any:
         """Await *call* again and again while its errors allow it and patience lasts.
 
-        Each try has *within* seconds. The clients have no time-out of their own: theirs costs a task
-        for every write.
+        Each try has *within* seconds; None leaves that to the call. The clients have no time-out of
+        their own: theirs costs a task for every write. A wire has.
         """
         loop = asyncio.get_running_loop()
         allowed = self.patience if patience is None else patience
@@ -201,6 +200,8 @@ class Caller:
         while True:
             tries += 1
             try:
+                if within is None:
+                    return await call()
                 async with asyncio.timeout(within):
                     return await call()
             except (redis_errors.RedisError, OSError) as error:
@@ -216,12 +217,16 @@ class Caller:
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    async def aclose(self) -> None:
+        """Drop the connection for scripts. The client is left to its owner."""
+        await self.wire.aclose()
+
     async def _evaluate(self, script: Script, arguments: list[Any]) -> Any:
         try:
-            return await self.client.execute_command("EVALSHA", script.sha, *arguments)
+            return await self.wire.call("EVALSHA", script.sha, *arguments)
         except redis_errors.NoScriptError:
             # After a restart, a failover or SCRIPT FLUSH. EVAL also loads it for the next call.
-            return await self.client.execute_command("EVAL", script.source, *arguments)
+            return await self.wire.call("EVAL", script.source, *arguments)
 
 
 def _settled(reply: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 from taskqueue.codec import encode_error
 from taskqueue.errors import ServerUnsuitable
 from taskqueue.store.base import STRENGTH, StoreBase
-from taskqueue.store.calling import REPLY_TIMEOUT
 from taskqueue.store.replies import (
     Claim,
     ClaimedTask,
@@ -157,8 +156,9 @@ class WorkerVerbs(StoreBase):
             ServerUnavailable: At once, when the connection is lost.
         """
         keys = [self.keys.wake(name) for name in types]
-        client, within = self._blocking_client, timeout + REPLY_TIMEOUT
-        woken = await self._caller.persist(lambda: client.blpop(keys, timeout), "waiting for work", 0, within)
+        woken = await self._caller.persist(
+            lambda: self._waits.call("BLPOP", *keys, timeout), "waiting for work", 0, None
+        )
         return woken is not None
 
     async def listen(self, owner: str, timeout: float) -> list[str]:
@@ -168,14 +168,15 @@ class WorkerVerbs(StoreBase):
             ServerUnavailable: At once, when the connection is lost; messages may be lost with it.
         """
         inbox = self.keys.inbox(owner)
-        client = self._blocking_client
+        waits = self._waits
 
         async def take() -> list[bytes]:
-            first = await client.blpop([inbox], timeout)
-            return [] if first is None else [first[1], *(await client.lpop(inbox, _MOST_REPORTS) or [])]
+            first = await waits.call("BLPOP", inbox, timeout)
+            if first is None:
+                return []
+            return [first[1], *(await waits.call("LPOP", inbox, _MOST_REPORTS) or [])]
 
-        within = timeout + REPLY_TIMEOUT
-        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, within)
+        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, None)
         return [message.decode() for message in messages]
 
     async def forget_worker(self, worker: str) -> None:

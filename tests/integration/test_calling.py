@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import exceptions as redis_errors
 
 from taskqueue.codec import encode_entry
-from taskqueue.connect import Connector
+from taskqueue.connect import Connector, Wire
 from taskqueue.errors import (
     DurabilityNotReached,
     QueueCorrupt,
@@ -21,7 +21,7 @@ from taskqueue.errors import (
 )
 from taskqueue.keys import Keys
 from taskqueue.store import Accepted, ClaimRequest, Completion, Store
-from taskqueue.store.calling import Caller, may_be_retried
+from taskqueue.store.calling import may_be_retried
 from taskqueue.task import Durability, TaskSpec
 from tests.servers import RealServer, wait_until
 
@@ -47,21 +47,21 @@ async def opened(server: RealServer, **options: Any) -> AsyncIterator[Store]:
 
 
 class Flaky:
-    """A client that meets an error before, or after, the first calls of EVALSHA are run."""
+    """A wire that meets an error before, or after, the first calls of EVALSHA are run."""
 
-    def __init__(self, client: Any, errors: list[Exception], *, after: bool) -> None:
-        self._client = client
+    def __init__(self, wire: Any, errors: list[Exception], *, after: bool) -> None:
+        self._wire = wire
         self.errors = errors
         self._after = after
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        return getattr(self._wire, name)
 
-    async def execute_command(self, command: str, *arguments: Any) -> Any:
+    async def call(self, command: str, *arguments: Any) -> Any:
         error = self.errors.pop(0) if self.errors and command == "EVALSHA" else None
         if error is not None and not self._after:
             raise error
-        reply = await self._client.execute_command(command, *arguments)
+        reply = await self._wire.call(command, *arguments)
         if error is not None:
             raise error
         return reply
@@ -92,8 +92,8 @@ async def test_a_passing_problem_is_overcome_and_stores_one_task(
 ) -> None:
     """Two calls fail; the task is stored once all the same."""
     await store.enqueue([entry()])  # the server knows the script now
-    flaky = Flaky(store._client, [error, error], after=after)
-    store._caller.client = flaky
+    flaky = Flaky(store._caller.wire, [error, error], after=after)
+    store._caller.wire = cast("Wire", flaky)
 
     outcomes = await store.enqueue([entry()])
 
@@ -129,7 +129,8 @@ async def test_a_flushed_script_is_sent_again_at_every_level(level: Durability) 
 
 async def test_patience_ends_with_what_was_tried(store: Store) -> None:
     """A server that never answers well is given up, and the error says how often it was asked."""
-    store._caller.client = Flaky(store._client, [redis_errors.ConnectionError("gone")] * 1000, after=False)
+    flaky = Flaky(store._caller.wire, [redis_errors.ConnectionError("gone")] * 1000, after=False)
+    store._caller.wire = cast("Wire", flaky)
     store._caller.patience = 0.2
 
     with pytest.raises(
@@ -138,11 +139,12 @@ async def test_patience_ends_with_what_was_tried(store: Store) -> None:
         await store.enqueue([entry()])
 
 
-async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_does_not_answer_is_given_up() -> None:
     """It is frozen: connections stay, replies do not come. Each try has its time, and then an end."""
-    monkeypatch.setattr(Caller.persist, "__defaults__", (0.2,))
     with RealServer() as server:
         async with opened(server, patience=0.5) as store:
+            await store._caller.wire.aclose()
+            store._caller.wire = Wire(store._client, reply_timeout=0.2)
             server.pause()
             try:
                 with pytest.raises(ServerUnavailable, match=r"after \d tries in [01]\.\d s"):

@@ -51,9 +51,9 @@ async def opened(embedded: Path) -> AsyncIterator[Connector]:
     await made.close()
 
 
-async def ping(made: Connector, *, blocking: bool = False) -> bool:
+async def ping(made: Connector) -> bool:
     """Ask through a client of its own."""
-    client = made.client(blocking=blocking)
+    client = made.client()
     try:
         return bool(await client.ping())
     finally:
@@ -72,7 +72,6 @@ async def test_a_server_that_answers_is_open() -> None:
             await made.open()
 
             assert await ping(made)
-            assert await ping(made, blocking=True)
             await made.close()
 
 

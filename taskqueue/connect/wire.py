@@ -1,0 +1,277 @@
+"""A wire: one connection on which calls go out at once and are answered in their order.
+
+redis-py takes about 100 µs of Python for a call: it borrows a connection from a pool, waits for the
+write to drain, reads through a stream (docs/performance.md). So it only makes our connections, with
+all it knows of addresses, TLS, logins and Sentinels; then a protocol of asyncio over hiredis takes
+the socket over. A call costs a future and a write; concurrent calls share the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from typing import Any, Final
+
+import hiredis
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection, DefaultParser
+
+logger = logging.getLogger("taskqueue.connect")
+
+REPLY_TIMEOUT: Final = 5.0
+"""Seconds within which the server answers, or the connection is given up."""
+
+_INCOMPLETE: Final = object()
+
+
+class Wire:
+    """One connection of a client, made when it is first needed and again when it was lost.
+
+    Belongs to one event loop. Calls of several tasks follow each other on it without waiting for
+    their answers, and the server runs them in the order in which they were made; so none may be a
+    command that blocks (see `BlockingWires`).
+
+    Args:
+        client: A client of redis-py whose connections can be taken over; with any other, such as one
+            of a cluster or of fakeredis, calls go through the client itself.
+        reply_timeout: Seconds for a connection to be made, and for each answer.
+    """
+
+    def __init__(self, client: Any, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+        self._client = client
+        is_fake = type(client).__module__.startswith("fakeredis")
+        self._can_take_over = isinstance(client, Redis) and not is_fake
+        self._reply_timeout = reply_timeout
+        self._socket: _Socket | None = None
+        self._connecting: asyncio.Task[Exception | None] | None = None
+        self._is_closed = False
+
+    def call(self, *command: Any) -> Awaitable[Any]:
+        """Send a command; return what to await for its reply.
+
+        Cancelling it only means that nobody waits for the reply: the command may have been run.
+
+        Raises:
+            redis.exceptions.RedisError: When awaited: the server's error, a `ConnectionError` if the
+                connection is lost before the reply (the command may have been run), a `TimeoutError`.
+        """
+        socket = self._socket
+        if socket is not None and socket.is_open:
+            return socket.send(command)
+        return self._connect_and_call(command)
+
+    async def _connect_and_call(self, command: tuple[Any, ...]) -> Any:
+        while self._can_take_over:
+            socket = self._socket
+            if socket is not None and socket.is_open:
+                return await socket.send(command)
+            # All who wait share one attempt; one of them being cancelled concerns no other.
+            if self._connecting is None:
+                self._connecting = asyncio.create_task(self._connect())
+            error = await asyncio.shield(self._connecting)
+            if error is not None:
+                raise _twin(error)
+        async with asyncio.timeout(self._reply_timeout):
+            return await self._client.execute_command(*command)
+
+    async def _connect(self) -> Exception | None:
+        """Connect; return what went wrong, for everyone who waits to raise one of their own."""
+        try:
+            if self._is_closed:
+                return redis_errors.ConnectionError("the client is closed")
+            connection = self._client.connection_pool.make_connection()
+            try:
+                async with asyncio.timeout(self._reply_timeout):
+                    await connection.connect()
+                self._socket = _taken_over(connection, self._reply_timeout)
+                self._can_take_over = self._socket is not None
+            finally:
+                # Without effect on a connection that was taken over.
+                await connection.disconnect(nowait=True)
+        except TimeoutError:
+            return redis_errors.TimeoutError(f"no connection within {self._reply_timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+            return error
+        finally:
+            self._connecting = None
+        return None
+
+    def cut(self) -> None:
+        """Drop the connection at once; calls under way fail, and the next one connects again."""
+        if self._socket is not None:
+            self._socket.cut(redis_errors.ConnectionError("the connection was closed"))
+
+    async def aclose(self) -> None:
+        """Drop the connection and make no other. The client is left to its owner."""
+        self._is_closed = True
+        self.cut()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+            self.cut()
+        if self._socket is not None:
+            await self._socket.closed.wait()
+
+
+class BlockingWires:
+    """Wires for commands that wait on the server, such as BLPOP: as many as there are calls at once.
+
+    Args:
+        client: As for `Wire`.
+        reply_timeout: Seconds for an answer; longer than any command may wait.
+    """
+
+    def __init__(self, client: Any, *, reply_timeout: float) -> None:
+        self._client = client
+        self._reply_timeout = reply_timeout
+        self._wires: set[Wire] = set()
+        self._idle: list[Wire] = []
+
+    async def call(self, *command: Any) -> Any:
+        """Run a command on a wire of its own; a cancelled one ends on the server too.
+
+        Raises:
+            What `Wire.call` raises.
+        """
+        if self._idle:
+            wire = self._idle.pop()
+        else:
+            wire = Wire(self._client, reply_timeout=self._reply_timeout)
+            self._wires.add(wire)
+        try:
+            return await wire.call(*command)
+        except asyncio.CancelledError:
+            # Else what the command waits for would be handed to nobody.
+            wire.cut()
+            raise
+        finally:
+            self._idle.append(wire)
+
+    async def aclose(self) -> None:
+        """Drop all connections. The client is left to its owner."""
+        for wire in self._wires:
+            await wire.aclose()
+
+
+class _Socket(asyncio.Protocol):
+    """A connected socket: bytes of commands go in, replies come out, in the same order."""
+
+    def __init__(self, connection: AbstractConnection, writer: asyncio.StreamWriter, timeout: float) -> None:
+        # Both would close the socket, and complain, as soon as nobody holds them.
+        self.connection = connection
+        self._writer = writer
+        self._transport = writer.transport
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._create_future = self._loop.create_future
+        self._write = self._transport.write
+        self._replies = hiredis.Reader(replyError=DefaultParser.parse_error, notEnoughData=_INCOMPLETE)
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._heard_at = self._loop.time()
+        self.is_open = True
+        self.closed = asyncio.Event()
+
+    def send(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Write a command; return the future of its reply."""
+        future: asyncio.Future[Any] = self._create_future()
+        # Packed first: arguments that cannot be sent must not leave a future that waits for a reply.
+        packed = hiredis.pack_command(command)
+        if not self._waiting:
+            self._heard_at = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_at(self._heard_at + self._timeout, self._look)
+        self._waiting.append(future)
+        self._write(packed)
+        return future
+
+    def data_received(self, data: bytes) -> None:
+        replies, waiting = self._replies, self._waiting
+        try:
+            replies.feed(data)
+            while (reply := replies.gets()) is not _INCOMPLETE:
+                future = waiting.popleft()
+                if future.done():
+                    continue
+                if isinstance(reply, Exception):
+                    self._answer_error(future, reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.cut(redis_errors.InvalidResponse(f"the server sent what is no reply: {error!r}"))
+            return
+        if waiting:
+            self._heard_at = self._loop.time()
+
+    def _answer_error(self, future: asyncio.Future[Any], error: Exception) -> None:
+        future.set_exception(error)
+        if isinstance(error, redis_errors.ReadOnlyError):
+            # A master that was demoted: who connects again asks for the new one.
+            self.cut(redis_errors.ConnectionError("the server has become a replica"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        reason = exc or "no reason given"
+        self.cut(redis_errors.ConnectionError(f"the server closed the connection: {reason}"))
+
+    def cut(self, error: Exception) -> None:
+        """Close the socket at once, and raise *error* for all who wait for replies."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self._watch is not None:
+            self._watch.cancel()
+        self._transport.abort()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(_twin(error))
+        self._waiting.clear()
+
+    def _look(self) -> None:
+        """Give the connection up if calls wait on it and nothing was heard for too long."""
+        self._watch = None
+        if not self._waiting:
+            return
+        due = self._heard_at + self._timeout
+        if self._loop.time() >= due:
+            self.cut(redis_errors.TimeoutError(f"no reply within {self._timeout:g} s"))
+        else:
+            self._watch = self._loop.call_at(due, self._look)
+
+
+def _taken_over(connection: AbstractConnection, timeout: float) -> _Socket | None:
+    """Put a protocol of ours in the place of redis-py's; None if this redis-py keeps its socket elsewhere."""
+    writer = getattr(connection, "_writer", None)
+    if not isinstance(writer, asyncio.StreamWriter):
+        logger.warning("this version of redis-py is not known: calls are slower than they could be")
+        return None
+    connection._reader = connection._writer = None  # noqa: SLF001 - else it closes the socket when it is collected
+    socket = _Socket(connection, writer, timeout)
+    writer.transport.set_protocol(socket)
+    return socket
+
+
+def _twin(error: Exception) -> Exception:
+    """Return an exception like *error*: one object that many raise collects all their tracebacks."""
+    twin = type(error)(*error.args)
+    twin.__cause__ = error.__cause__ or error
+    return twin
+
+
+async def close_client(client: Any) -> None:
+    """Close a client of redis-py, also if the caller is cancelled meanwhile.
+
+    redis-py closes its connections in tasks of their own; cancelled before their first step, they
+    leave the sockets open.
+    """
+    closing = asyncio.ensure_future(client.aclose())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await closing
+        raise
