@@ -229,7 +229,8 @@ class ClaimLoop:
             if request is not None and claim is not None:
                 tick.claims, tick.claimed = True, len(claim.tasks)
                 await self._start(request, claim, claimed_at)
-        self._start_held()
+        else:
+            self._start_held()
         if tick.claims or tick.answered:
             self._log(tick)
         return tick

@@ -70,19 +70,27 @@ class Wire:
             if socket is not None and socket.is_open:
                 return await socket.send(command)
             # All who wait share one attempt; one of them being cancelled concerns no other.
-            if self._connecting is None:
-                self._connecting = asyncio.create_task(self._connect())
-            error = await asyncio.shield(self._connecting)
+            connecting = self._connecting
+            if connecting is None:
+                connecting = self._connecting = asyncio.create_task(self._connect())
+            await asyncio.wait([connecting])
+            # Only `aclose` cancels it, and those who wait were not cancelled.
+            error = _closed() if connecting.cancelled() else connecting.result()
             if error is not None:
                 raise _twin(error)
-        async with asyncio.timeout(self._reply_timeout):
-            return await self._client.execute_command(*command)
+        if self._is_closed:
+            raise _closed()
+        try:
+            async with asyncio.timeout(self._reply_timeout):
+                return await self._client.execute_command(*command)
+        except TimeoutError:
+            raise redis_errors.TimeoutError(f"no reply within {self._reply_timeout:g} s") from None
 
     async def _connect(self) -> Exception | None:
         """Connect; return what went wrong, for everyone who waits to raise one of their own."""
         try:
             if self._is_closed:
-                return redis_errors.ConnectionError("the client is closed")
+                return _closed()
             connection = self._client.connection_pool.make_connection()
             try:
                 async with asyncio.timeout(self._reply_timeout):
@@ -112,6 +120,8 @@ class Wire:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
+            # It does not say so itself if it was cancelled before its first step.
+            self._connecting = None
             self.cut()
         if self._socket is not None:
             await self._socket.closed.wait()
@@ -130,6 +140,7 @@ class BlockingWires:
         self._reply_timeout = reply_timeout
         self._wires: set[Wire] = set()
         self._idle: list[Wire] = []
+        self._is_closed = False
 
     async def call(self, *command: Any) -> Any:
         """Run a command on a wire of its own; a cancelled one ends on the server too.
@@ -137,6 +148,8 @@ class BlockingWires:
         Raises:
             What `Wire.call` raises.
         """
+        if self._is_closed:
+            raise _closed()
         if self._idle:
             wire = self._idle.pop()
         else:
@@ -152,7 +165,8 @@ class BlockingWires:
             self._idle.append(wire)
 
     async def aclose(self) -> None:
-        """Drop all connections. The client is left to its owner."""
+        """Drop all connections and make no other. The client is left to its owner."""
+        self._is_closed = True
         for wire in self._wires:
             await wire.aclose()
 
@@ -253,6 +267,10 @@ def _taken_over(connection: AbstractConnection, timeout: float) -> _Socket | Non
     socket = _Socket(connection, writer, timeout)
     writer.transport.set_protocol(socket)
     return socket
+
+
+def _closed() -> Exception:
+    return redis_errors.ConnectionError("the client is closed")
 
 
 def _twin(error: Exception) -> Exception:

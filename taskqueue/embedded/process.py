@@ -64,9 +64,14 @@ class Server:
         self._layout.data.mkdir(mode=0o700, exist_ok=True)
         arguments = self._arguments(fsync)
         bind_to_parent = _parent_binding()
-        pid = os.fork()
-        if pid == 0:
-            _become(self._binary, arguments, self._lock, bind_to_parent)
+        # Until the program is there, a SIGTERM for it would go to a handler of ours, and be lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become(self._binary, arguments, self._lock, bind_to_parent, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._pid = pid
         write_text(self._lock, f"{pid}\n")
 
@@ -157,11 +162,19 @@ def _parent_binding() -> Callable[[], None] | None:
     return bind
 
 
-def _become(binary: str, arguments: list[str], lock: int, bind_to_parent: Callable[[], None] | None) -> None:
-    """Turn the calling process, a fresh fork, into the server; never return."""
+def _become(
+    binary: str,
+    arguments: list[str],
+    lock: int,
+    bind_to_parent: Callable[[], None] | None,
+    mask: set[signal.Signals | int],
+) -> None:
+    """Turn the calling process, a fresh fork with SIGTERM blocked, into the server; never return."""
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if bind_to_parent is not None:
             bind_to_parent()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # one that waited ends us now
         os.set_inheritable(lock, True)  # the lock lives as long as the server does
         os.execv(binary, arguments)  # noqa: S606  (nothing here is for a shell)
     except BaseException as error:  # noqa: BLE001  (a fork must not go on as a second guard)

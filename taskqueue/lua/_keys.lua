@@ -8,18 +8,18 @@ local keys = {
   virtual = prefix .. "virtual",
   workers = prefix .. "workers",
   limited = prefix .. "limited",
+  task = function(id) return prefix .. "task:" .. id end,
+  run = function(id) return prefix .. "run:" .. id end,
+  waiters = function(id) return prefix .. "waiters:" .. id end,
+  ready = function(type, group) return prefix .. "ready:" .. type .. ":" .. group end,
+  lanes = function(type) return prefix .. "lanes:" .. type end,
+  wake = function(type) return prefix .. "wake:" .. type end,
+  delayed = function(tenant) return prefix .. "delayed:" .. tenant end,
+  finished = function(tenant) return prefix .. "finished:" .. tenant end,
+  limit_type = function(type) return prefix .. "limit:type:" .. type end,
+  limit_tenant = function(tenant) return prefix .. "limit:tenant:" .. tenant end,
+  count_type = function(type) return prefix .. "count:type:" .. type end,
+  count_tenant = function(tenant) return prefix .. "count:tenant:" .. tenant end,
+  idem = function(tenant, digest) return prefix .. "idem:" .. tenant .. ":" .. digest end,
+  inbox = function(owner) return prefix .. "inbox:" .. owner end,
 }
-function keys.task(id) return prefix .. "task:" .. id end
-function keys.run(id) return prefix .. "run:" .. id end
-function keys.waiters(id) return prefix .. "waiters:" .. id end
-function keys.ready(type, group) return prefix .. "ready:" .. type .. ":" .. group end
-function keys.lanes(type) return prefix .. "lanes:" .. type end
-function keys.wake(type) return prefix .. "wake:" .. type end
-function keys.delayed(tenant) return prefix .. "delayed:" .. tenant end
-function keys.finished(tenant) return prefix .. "finished:" .. tenant end
-function keys.limit_type(type) return prefix .. "limit:type:" .. type end
-function keys.limit_tenant(tenant) return prefix .. "limit:tenant:" .. tenant end
-function keys.count_type(type) return prefix .. "count:type:" .. type end
-function keys.count_tenant(tenant) return prefix .. "count:tenant:" .. tenant end
-function keys.idem(tenant, digest) return prefix .. "idem:" .. tenant .. ":" .. digest end
-function keys.inbox(owner) return prefix .. "inbox:" .. owner end

@@ -15,7 +15,7 @@ ARGV
   atomic      int   1: one refusal refuses all
   max_queued  int   QUEUED tasks a tenant may have; "" for no limit
   bands       int   how many bands follow: lanes and priorities
-  width       int   4: tasks as described below; 2: all without due and idem
+  width       int   4: tasks as described below; 2: all without due and idem, their ids differ
   rest...     str   each band as type, group, priority; then each task as band (from 1),
                     due ("" now, "+n" in n ms, "n" at epoch ms), idem digest ("" none), record
 RETURNS
@@ -33,7 +33,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places
+-- include: base keys meta policy plain
 local seq, types, tenants = KEYS[2], KEYS[3], KEYS[4]
 local atomic, max_queued = ARGV[3] == "1", tonumber(ARGV[4])
 local band_count, width = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -46,6 +46,23 @@ if sequence + count > meta.max_sequence then
   return { "exhausted" }
 end
 
+-- Most calls bring ids that are all new: one command says so.
+local known = 0
+for first = first_task_key, #KEYS, CHUNK do
+  known = known + call("EXISTS", unpack(KEYS, first, min(first + CHUNK - 1, #KEYS)))
+end
+
+if width == 2 and known == 0 and not (max_queued or policy.virtual or meta.paused) then
+  local bands, lanes, wakes = plan_plain(band_count, first_band)
+  if bands then
+    call("INCRBY", seq, count)
+    write_plain_tasks(bands, first_task, first_task_key, sequence + 1)
+    write_plain_lanes(bands, lanes, wakes)
+    return { "all", now, sequence + 1 }
+  end
+end
+
+-- include: lanes counts record places
 local bands, new_lanes = {}, {}
 for index = 1, band_count do
   local at = first_band + (index - 1) * 3
@@ -60,12 +77,6 @@ for index = 1, band_count do
   if max_queued and not lane.tenant.queued then
     lane.tenant.queued = tonumber(call("HGET", lane.tenant.count, "queued") or 0)
   end
-end
-
--- Most calls bring ids that are all new: one command says so.
-local known = 0
-for first = first_task_key, #KEYS, CHUNK do
-  known = known + call("EXISTS", unpack(KEYS, first, min(first + CHUNK - 1, #KEYS)))
 end
 
 local id_starts = #keys.task("") + 1

@@ -120,8 +120,11 @@ def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:
     """Return the arguments `bands`, `width`, `rest` and `task` of enqueue.lua."""
     bands: dict[tuple[str, str, int], int] = {}
     tasks: list[Any] = []
+    ids = [entry.id for entry in entries]
     # Mostly there is neither a key nor a delay, and each argument costs the server time.
-    is_plain = not any(entry.idem or _due_text(entry) for entry in entries)
+    is_plain = len(set(ids)) == len(ids) and not any(
+        entry.idem or entry.delay_ms is not None or entry.not_before_ms is not None for entry in entries
+    )
     for entry in entries:
         band = (entry.type, entry.group, entry.priority)
         number = bands.get(band)
@@ -132,7 +135,7 @@ def _packed(entries: Sequence[Entry], task_prefix: str) -> dict[str, Any]:
         "bands": len(bands),
         "width": 2 if is_plain else 4,
         "rest": [*(value for band in bands for value in band), *tasks],
-        "task": [task_prefix + entry.id for entry in entries],
+        "task": [task_prefix + task_id for task_id in ids],
     }
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -85,8 +85,7 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tq-") as path:
         inside = Path(path).resolve() / "queue"
         yield inside
-        if is_held(Layout(inside).guard):
-            os.kill(pid_of_guard(inside), signal.SIGTERM)
+        end_guard(inside)
         at_rest(inside)
 
 
@@ -105,6 +104,29 @@ def at_rest(folder: Path) -> None:
     wait_until(lambda: not is_held(layout.guard) and not is_held(layout.server), f"{folder} is at rest", 15)
 
 
+def end_guard(folder: Path) -> None:
+    """Tell the guard of the folder, if there is one, to end. It may be ending by itself just now."""
+    guard = Layout(folder)
+
+    def is_told_or_gone() -> bool:
+        said = guard.read_guard()
+        if not is_held(guard.guard):
+            return True
+        if said is None:  # it came between the two looks, or has not written its pid yet
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(said[0], signal.SIGTERM)
+        return True
+
+    wait_until(is_told_or_gone, f"the guard of {folder} is told to end, or has ended")
+
+
+def kill_guard(folder: Path) -> None:
+    """Kill the guard of the folder. The kernel lets go of its locks a moment after the call of kill."""
+    os.kill(pid_of_guard(folder), signal.SIGKILL)
+    wait_until(lambda: not is_held(Layout(folder).guard), "the guard has ended")
+
+
 def client(socket: str) -> redis.Redis:
     """Return a client that belongs to nobody."""
     return redis.Redis(unix_socket_path=socket)
@@ -118,7 +140,7 @@ def pid_of_server(socket: str) -> int:
 
 
 def pid_of_guard(folder: Path) -> int:
-    """Return the process id of the folder's guard."""
+    """Return the process id of the folder's guard, which somebody has joined, so that it stays."""
     found = Layout(folder).read_guard()
     assert found is not None, f"no guard in {folder}"
     return found[0]
@@ -272,7 +294,7 @@ def test_when_the_guard_is_killed_the_next_user_gets_a_fresh_server(
     with client(socket) as connection:
         connection.set("word", "kept")
 
-    os.kill(pid_of_guard(folder), signal.SIGKILL)
+    kill_guard(folder)
     share.leave()
 
     with Neighbour(folder) as neighbour:
@@ -288,7 +310,7 @@ def test_without_its_guard_the_server_does_not_stay(folder: Path, share: Embedde
     """The guard gets kill -9, and nobody comes after: the server ends all the same."""
     server = pid_of_server(share.join())
 
-    os.kill(pid_of_guard(folder), signal.SIGKILL)
+    kill_guard(folder)
 
     wait_until(lambda: not is_running(server), "the server has ended", SOON)
 
@@ -296,8 +318,7 @@ def test_without_its_guard_the_server_does_not_stay(folder: Path, share: Embedde
 def test_one_who_found_the_server_gone_brings_it_back(folder: Path, share: EmbeddedServer) -> None:
     """The guard is killed under a user, who then asks for the server again."""
     share.join()
-    os.kill(pid_of_guard(folder), signal.SIGKILL)
-    wait_until(lambda: not is_held(Layout(folder).guard), "the guard has ended")
+    kill_guard(folder)
 
     socket = share.revive()
 
@@ -572,6 +593,8 @@ def test_a_server_that_takes_too_long_is_an_error_and_goes_on_starting(
     with pytest.raises(ServerUnavailable, match="is not ready yet"):
         share.join(timeout=0.5)
 
+    # Starting the interpreter may have taken all of that time.
+    wait_until(Layout(folder).read_guard, "the guard says where its server will be")
     assert is_held(Layout(folder).guard)
     with pytest.raises(ServerUnavailable, match=r"did not answer in time; the last was: .*No such file"):
         share.join(timeout=0.2)
@@ -615,7 +638,7 @@ def test_a_guard_that_is_just_starting_is_waited_for(folder: Path, share: Embedd
 def test_one_who_cannot_bring_the_server_back_yet_stays_a_user(folder: Path, share: EmbeddedServer) -> None:
     """The next try must not find that the share was given up."""
     share.join()
-    os.kill(pid_of_guard(folder), signal.SIGKILL)
+    kill_guard(folder)
     door = acquire(Layout(folder).door)
     with pytest.raises(ServerUnavailable, match="could not be joined in time"):
         share.revive(timeout=0.1)

@@ -24,20 +24,41 @@ from taskqueue.embedded.wire import ask
 from tests.servers import wait_until
 
 
+class KnownServer(Server):
+    """Remembers what its guard knows of it.
+
+    Attributes:
+        is_known_up: Whether the guard has seen it answer, and has not seen it end since.
+    """
+
+    is_known_up = False
+
+    def answers(self) -> bool:
+        self.is_known_up = super().answers()
+        return self.is_known_up
+
+    def has_ended(self) -> bool:
+        has_ended = super().has_ended()
+        self.is_known_up = self.is_known_up and not has_ended
+        return has_ended
+
+
 class Script(Signals):
     """Instead of waiting, the guard lets the test take its next step; it is told to end after the last.
 
-    Waits while the server comes up are not steps: they pass by themselves.
+    Waits while the server comes up are not steps: they pass by themselves. When it is up is for the
+    guard to say: it may have looked just before, and a step that crashes the server then would be a
+    server that never came up.
     """
 
-    def __init__(self, server: Server, *steps: Callable[[], object]) -> None:
+    def __init__(self, server: KnownServer, *steps: Callable[[], object]) -> None:
         self.stop_asked = False
         self._server = server
         self._steps = list(steps)
 
     def wait(self, timeout: float) -> None:
-        if not self._server.answers():
-            time.sleep(min(timeout, 0.02))
+        if not self._server.is_known_up:
+            time.sleep(min(max(0.0, timeout), 0.02))
         elif self._steps:
             self._steps.pop(0)()
         else:
@@ -54,9 +75,9 @@ def layout() -> Iterator[Layout]:
 
 
 @pytest.fixture
-def server(layout: Layout) -> Iterator[Server]:
+def server(layout: Layout) -> Iterator[KnownServer]:
     """The folder's server, not started; stopped after the test."""
-    made = Server(layout, find_server_binary(), str(layout.socket))
+    made = KnownServer(layout, find_server_binary(), str(layout.socket))
     yield made
     made.stop(grace=1.0)
 
@@ -89,7 +110,7 @@ def kill(layout: Layout) -> None:
     wait_until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT), "the server has ended")
 
 
-def test_it_ends_when_nobody_came(layout: Layout, server: Server) -> None:
+def test_it_ends_when_nobody_came(layout: Layout, server: KnownServer) -> None:
     """Whoever started it was killed meanwhile: no user, no linger time, no server."""
     one, reports = make(layout, server, Script(server))
 
@@ -104,7 +125,7 @@ def test_it_removes_the_folder_of_a_socket_that_lived_elsewhere(layout: Layout) 
     with tempfile.TemporaryDirectory(prefix="tq-") as elsewhere:
         folder = Path(elsewhere) / "taskqueue-socket"
         folder.mkdir()
-        server = Server(layout, find_server_binary(), str(folder / "server.sock"))
+        server = KnownServer(layout, find_server_binary(), str(folder / "server.sock"))
         one, reports = make(layout, server, Script(server))
 
         assert one.run(None)
@@ -114,7 +135,7 @@ def test_it_removes_the_folder_of_a_socket_that_lived_elsewhere(layout: Layout) 
 
 
 def test_it_stays_for_the_linger_time_and_then_ends(
-    layout: Layout, server: Server, user: Callable[[], None]
+    layout: Layout, server: KnownServer, user: Callable[[], None]
 ) -> None:
     """The user leaves; a bit later somebody comes back, for a while; the count starts anew."""
     seen: list[str] = []
@@ -143,7 +164,7 @@ def test_it_stays_for_the_linger_time_and_then_ends(
 
 
 def test_it_does_not_end_while_somebody_is_at_the_door(
-    layout: Layout, server: Server, user: Callable[[], None]
+    layout: Layout, server: KnownServer, user: Callable[[], None]
 ) -> None:
     """A process holds the door, to register, when the linger time is over: it must find a server."""
     door = acquire(layout.door)
@@ -159,7 +180,7 @@ def test_it_does_not_end_while_somebody_is_at_the_door(
 
 
 def test_it_looks_once_more_behind_the_door(
-    layout: Layout, server: Server, user: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    layout: Layout, server: KnownServer, user: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user came between the last look and the door: the server stays."""
     answers = iter([False, True, True])
@@ -174,7 +195,7 @@ def test_it_looks_once_more_behind_the_door(
 
 
 def test_a_crashed_server_is_started_again_for_its_users(
-    layout: Layout, server: Server, user: Callable[[], None], capfd: pytest.CaptureFixture[str]
+    layout: Layout, server: KnownServer, user: Callable[[], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The server gets kill -9: the guard says so and brings it back; its log is kept for whoever asks."""
     layout.log.touch()
@@ -191,7 +212,7 @@ def test_a_crashed_server_is_started_again_for_its_users(
 
 
 def test_a_crashed_server_without_users_stays_down(
-    layout: Layout, server: Server, user: Callable[[], None]
+    layout: Layout, server: KnownServer, user: Callable[[], None]
 ) -> None:
     """Nobody needs it: there is nothing to bring back."""
 
@@ -208,7 +229,7 @@ def test_a_crashed_server_without_users_stays_down(
 
 def test_a_server_that_crashes_again_and_again_is_given_up(
     layout: Layout,
-    server: Server,
+    server: KnownServer,
     user: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -227,7 +248,7 @@ def test_a_server_that_crashes_again_and_again_is_given_up(
 
 
 def test_a_crashed_server_is_not_waited_for_when_the_guard_must_end(
-    layout: Layout, server: Server, user: Callable[[], None], capfd: pytest.CaptureFixture[str]
+    layout: Layout, server: KnownServer, user: Callable[[], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """SIGTERM arrives while the guard pauses before the next start."""
     script = Script(server, lambda: kill(layout))
@@ -251,7 +272,7 @@ def test_a_crashed_server_is_not_waited_for_when_the_guard_must_end(
 
 def test_a_guard_that_must_end_does_not_wait_at_the_door_for_ever(
     layout: Layout,
-    server: Server,
+    server: KnownServer,
     user: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -273,7 +294,7 @@ def test_a_program_that_cannot_be_run_fails_the_start(
     layout: Layout, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The path of the program leads nowhere: said at once, and nothing but the log stays."""
-    missing = Server(layout, "/nowhere/valkey-server", str(layout.socket))
+    missing = KnownServer(layout, "/nowhere/valkey-server", str(layout.socket))
     layout.log.touch()
     one, reports = make(layout, missing, Script(missing, lambda: None))
 
@@ -296,11 +317,16 @@ def orphan(layout: Layout, server: Server) -> Server:
     return server
 
 
-def test_the_server_of_a_guard_that_died_is_told_to_end(layout: Layout, orphan: Server) -> None:
+def test_the_server_of_a_guard_that_died_is_told_to_end(
+    layout: Layout, orphan: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no system ends it with its guard: the data has one server at a time."""
     after = Server(layout, find_server_binary(), str(layout.socket))
+    # The first wait is in vain, the second for an event.
+    patience = iter([0.0, 10.0])
+    monkeypatch.setattr(process, "acquire", lambda path, _: acquire(path, next(patience)))
 
-    after.claim_data(orphan.socket, patience=0.5)
+    after.claim_data(orphan.socket, patience=2.0)
 
     wait_until(orphan.has_ended, "the former server has ended")
     after.stop(grace=1.0)
@@ -311,7 +337,7 @@ def test_a_former_server_that_stays_fails_the_start(
 ) -> None:
     """It cannot be reached: a second server on its data would destroy it."""
     monkeypatch.setattr(guard, "ORPHAN_PATIENCE", 0.05)
-    after = Server(layout, find_server_binary(), str(layout.folder / "other.sock"))
+    after = KnownServer(layout, find_server_binary(), str(layout.folder / "other.sock"))
     one, reports = make(layout, after, Script(after))
 
     assert not one.run(str(layout.folder / "nowhere.sock"))
@@ -338,6 +364,23 @@ def test_a_server_that_does_not_end_is_killed(
 
     assert "is killed" in capfd.readouterr().err
     assert not layout.server.exists()
+
+
+def test_a_server_that_is_told_to_end_before_it_runs_does_not_run(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM meets a fork of the guard, which has a handler of its own that the server will not have."""
+    monkeypatch.setattr(process, "_parent_binding", lambda: lambda: os.kill(os.getpid(), signal.SIGTERM))
+    kept = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        server.claim_data(None, patience=0.1)
+
+        server.start("everysec")
+
+        wait_until(server.has_ended, "the server has ended")
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+    assert "ended by signal 15" in capfd.readouterr().err
 
 
 def test_a_server_is_not_started_on_data_that_was_not_claimed(server: Server) -> None:
@@ -384,7 +427,7 @@ def test_a_second_guard_leaves_the_folder_to_the_first(layout: Layout) -> None:
     release(lock)
 
 
-def test_a_guard_whose_starter_died_goes_on(layout: Layout, user: Callable[[], None]) -> None:
+def test_a_guard_whose_starter_died_goes_on(layout: Layout, server: Server, user: Callable[[], None]) -> None:
     """Nobody reads its report any more; others may be waiting for the server."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -392,13 +435,13 @@ def test_a_guard_whose_starter_died_goes_on(layout: Layout, user: Callable[[], N
     assert start_main(layout, writer) == 0
 
     os.close(writer)
-    wait_until(lambda: layout.socket.exists() and ask(str(layout.socket), "PING") == "+PONG", "it is up")
+    wait_until(server.answers, "it is up")
     user()
     wait_until(lambda: not layout.guard.exists(), "the guard has ended")
 
 
 def test_where_the_system_cannot_bind_a_server_to_its_guard_it_runs_all_the_same(
-    layout: Layout, server: Server, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, server: KnownServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On macOS, and where Python was built without ctypes."""
     monkeypatch.setattr(sys, "platform", "darwin")
