@@ -65,10 +65,21 @@ class Wire:
         return self._connect_and_call(command)
 
     async def _connect_and_call(self, command: tuple[Any, ...]) -> Any:
-        while self._can_take_over:
-            socket = self._socket
-            if socket is not None and socket.is_open:
+        if self._can_take_over:
+            socket = await self._open_socket()
+            if socket is not None:
                 return await socket.send(command)
+        if self._is_closed:
+            raise _closed()
+        try:
+            async with asyncio.timeout(self._reply_timeout):
+                return await self._client.execute_command(*command)
+        except TimeoutError:
+            raise redis_errors.TimeoutError(f"no reply within {self._reply_timeout:g} s") from None
+
+    async def _open_socket(self) -> _Socket | None:
+        """Return the socket, connected if it was not; None if there is none to take over."""
+        if self._socket is None or not self._socket.is_open:
             # All who wait share one attempt; one of them being cancelled concerns no other.
             connecting = self._connecting
             if connecting is None:
@@ -78,13 +89,10 @@ class Wire:
             error = _closed() if connecting.cancelled() else connecting.result()
             if error is not None:
                 raise _twin(error)
-        if self._is_closed:
-            raise _closed()
-        try:
-            async with asyncio.timeout(self._reply_timeout):
-                return await self._client.execute_command(*command)
-        except TimeoutError:
-            raise redis_errors.TimeoutError(f"no reply within {self._reply_timeout:g} s") from None
+        if self._socket is not None and not self._socket.is_open:
+            # Not tried again here: a server that greets and hangs up would keep us busy for ever.
+            raise redis_errors.ConnectionError("the connection was lost as soon as it was made")
+        return self._socket
 
     async def _connect(self) -> Exception | None:
         """Connect; return what went wrong, for everyone who waits to raise one of their own."""
