@@ -14,11 +14,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from scheduler.bell import Bell
@@ -27,6 +27,7 @@ from scheduler.outage import Outage, retry_delay
 from scheduler.outcomes import Outcomes
 from scheduler.run import Stop
 from scheduler.slots import Slots
+from scheduler.starter import Starter
 from scheduler.waker import Waker
 from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Claim, ClaimedTask, ClaimRequest, Completion, Ended, Failure, Release, Store
@@ -47,9 +48,6 @@ UNWIND = 3.0
 
 _NEAREST, _FARTHEST = 0.005, 3600.0
 """Bounds of the timer for the next due task, in seconds."""
-
-_WORTH_HOLDING = 16
-"""Tasks of one claim from which on it pays to run them while the next call is under way."""
 
 _MOST_EMPTY_CLAIMS = 10
 """Claims in a row that may return nothing and still be followed by another at once."""
@@ -130,6 +128,7 @@ class ClaimLoop:
         self._store = store
         self._slots = slots
         self._executor = executor
+        self._starter = Starter(slots, executor, outcomes, bell)
         self._outcomes = outcomes
         self._waker = waker
         self._bell = bell
@@ -138,11 +137,8 @@ class ClaimLoop:
         self._lease = lease
         self._random = random
         # Tokens are made of this: even a server that lost its memory never sees one twice.
-        # Claimed and counted, but not started yet: see _start.
-        self._held: tuple[Sequence[ClaimedTask], float] = ((), 0.0)
         self._requests = (f"{uuid4().hex[:12]}.{number:x}" for number in count(1))
         self._counts: Counter[str] = Counter()
-        self._is_stopping = False
         self._is_abandoned = False
         self._claim_again = False
         self._empty_claims = 0
@@ -173,7 +169,7 @@ class ClaimLoop:
             while not self._has_finished():
                 tick = await self.run_once()
                 if is_over is not None and tick.claims and not tick.claimed and self.is_idle:
-                    self._is_stopping = self._is_stopping or await self._insist(is_over)
+                    self._starter.is_stopping = self._starter.is_stopping or await self._insist(is_over)
                 await self._wait()
         except _Abandoned:
             lost = len(self._executor.runs)
@@ -192,9 +188,9 @@ class ClaimLoop:
             grace: How long handlers may go on, in seconds. Then the async ones are cancelled and
                 what has ended is released; the others are left to their leases.
         """
-        if not self._is_stopping:
+        if not self._starter.is_stopping:
             logger.info("stopping: %d tasks may take %g s more to finish", self._executor.running, grace)
-        self._is_stopping = True
+        self._starter.is_stopping = True
         if self._shutdown_timer is not None:
             self._shutdown_timer.cancel()
         self._shutdown_timer = asyncio.get_running_loop().call_later(grace, self._end_grace)
@@ -209,11 +205,11 @@ class ClaimLoop:
         self._bell.silence()
         tick = Tick()
         batch = self._outcomes.take()
-        request = None if self._is_stopping else self._request()
+        request = None if self._starter.is_stopping else self._request()
         store = self._store
         if batch.failures or batch.releases:
             # Their report may take long if the server is away.
-            self._start_held()
+            self._starter.start_held()
         if batch.failures:
             words = await self._insist(lambda: store.fail(batch.failures, patience=PATIENCE))
             self._answered(tick, batch.failures, words)
@@ -222,15 +218,16 @@ class ClaimLoop:
             self._answered(tick, batch.releases, words)
         if batch.completions or request is not None:
             claimed_at = time.monotonic()
-            words, claim = await self._meanwhile_start_held(
+            words, claim = await self._starter.beside(
                 self._insist(lambda: store.complete(batch.completions, request, patience=PATIENCE))
             )
             self._answered(tick, batch.completions, words)
             if request is not None and claim is not None:
                 tick.claims, tick.claimed = True, len(claim.tasks)
-                await self._start(request, claim, claimed_at)
+                await self._start(claim, claimed_at)
+                self._plan(request, claim)
         else:
-            self._start_held()
+            self._starter.start_held()
         if tick.claims or tick.answered:
             self._log(tick)
         return tick
@@ -254,62 +251,11 @@ class ClaimLoop:
                     "task %s: its outcome came after its lease was lost, and is dropped", report.id
                 )
 
-    async def _start(self, request: ClaimRequest, claim: Claim, claimed_at: float) -> None:
+    async def _start(self, claim: Claim, claimed_at: float) -> None:
         tasks = claim.tasks
         if tasks and time.monotonic() - claimed_at > self._lease / 2:
             tasks = await self._still_held(tasks)
-        first = tasks
-        if len(tasks) >= _WORTH_HOLDING:
-            # Quick handlers keep this process and the server busy at the same time: while tasks of
-            # one half of the slots run, the call about the other half is under way. So what was just
-            # claimed waits, for two passes of the event loop, until the next report is sent.
-            first = [] if self._outcomes else tasks[: len(tasks) // 2]
-        self._start_all(first, claimed_at)
-        if len(first) < len(tasks):
-            await asyncio.sleep(0)
-            rest = tasks[len(first) :]
-            if self._outcomes and not self._is_stopping:
-                self._hold(rest, claimed_at)
-            else:
-                self._start_all(rest, claimed_at)
-        self._plan(request, claim)
-
-    def _start_all(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
-        for claimed in tasks:
-            if self._is_stopping:
-                self._outcomes.release(claimed)
-            else:
-                self._executor.start(claimed, claimed_at)
-
-    def _hold(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
-        """Count tasks as running, and start them when the next call is under way."""
-        handlers = self._slots.handlers
-        # A damaged record names no type that we handle: the executor reports it at once.
-        self._start_all([claimed for claimed in tasks if claimed.type not in handlers], claimed_at)
-        held = [claimed for claimed in tasks if claimed.type in handlers]
-        for claimed in held:
-            self._slots.take(handlers[claimed.type])
-        self._held = (held, claimed_at)
-        self._bell.ring()
-
-    def _start_held(self) -> None:
-        (tasks, claimed_at), self._held = self._held, ((), 0.0)
-        for claimed in tasks:
-            self._slots.give(self._slots.handlers[claimed.type])
-        self._start_all(tasks, claimed_at)
-
-    async def _meanwhile_start_held(self, call: Coroutine[Any, Any, T]) -> T:
-        if not self._held[0]:
-            return await call
-        calling = asyncio.get_running_loop().create_task(call)
-        try:
-            # Two passes: one to begin the call, one for its bytes to leave.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            self._start_held()
-            return await calling
-        finally:
-            calling.cancel()
+        await self._starter.start(tasks, claimed_at)
 
     async def _still_held(self, tasks: list[ClaimedTask]) -> list[ClaimedTask]:
         """Return those tasks of a claim whose answer took long that are still ours; extend their leases."""
@@ -338,7 +284,7 @@ class ClaimLoop:
             self._timer = asyncio.get_running_loop().call_later(delay, self._bell.ring)
 
     async def _wait(self) -> None:
-        if self._is_stopping:
+        if self._starter.is_stopping:
             if self._has_finished():
                 return
         elif self._claim_again:
@@ -349,7 +295,7 @@ class ClaimLoop:
 
     def _has_finished(self) -> bool:
         self._bell.check()
-        return self._is_stopping and (self.is_idle or (self._is_abandoned and not self._outcomes))
+        return self._starter.is_stopping and (self.is_idle or (self._is_abandoned and not self._outcomes))
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat a call until the server answers it, or until nobody can wait any longer."""

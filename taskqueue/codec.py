@@ -72,55 +72,58 @@ _FLAG = {Durability.MEMORY: "", Durability.REPLICATED: "P", Durability.FSYNC: "F
 
 
 @dataclass(slots=True)
+class Head:
+    """What many tasks share, checked and encoded once.
+
+    Attributes:
+        type: Names the handler.
+        tenant: Whose they are.
+        group: The tenant, or the tenant's lane of reserved tasks.
+        priority: The band they stand in; for reserved tasks the one above the highest.
+        durability: The level they are accepted at.
+        reserve: Whether each takes a slot of its tenant at once.
+        band: Type, group and priority: tasks that have them in common stand together.
+        front: Of the header, from the type to the flags.
+        back: Of the header, the two numbers before the length of the extras.
+        whole: The header of a task without fingerprint, key and extras.
+    """
+
+    type: str
+    tenant: str
+    group: str
+    priority: int
+    durability: Durability
+    reserve: bool
+    band: tuple[str, str, int]
+    front: bytes
+    back: bytes
+    whole: bytes
+
+
+@dataclass(slots=True)
 class Entry:
     """A checked and encoded task on its way to the server.
 
     Attributes:
         id: The caller's, or one made here.
-        type: Names its handler.
-        tenant: Whose it is.
-        group: The tenant, or the tenant's lane of reserved tasks.
-        priority: The band it stands in; for a reserved task the one above the highest.
+        head: What it shares with others.
         delay_ms: Earliest start, counted from acceptance; None for now.
         not_before_ms: Earliest start as an instant, in epoch milliseconds; None for now.
         idem: Digest of its idempotency key, or empty.
         blob: The record without the fields that the enqueue script writes.
-        durability: The level it is accepted at.
-        reserve: Whether it takes a slot of its tenant at once.
         spec: What it was made of.
     """
 
     id: str
-    type: str
-    tenant: str
-    group: str
-    priority: int
+    head: Head
     delay_ms: int | None
     not_before_ms: int | None
     idem: str
     blob: bytes
-    durability: Durability
-    reserve: bool
     spec: TaskSpec
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """The fields of a header that many tasks share, checked and encoded once."""
-
-    type: str
-    tenant: str
-    group: str
-    priority: int
-    front: bytes
-    """From the type to the flags."""
-    back: bytes
-    """The two numbers before the length of the extras."""
-    whole: bytes
-    """The header of a task without fingerprint, key and extras."""
-
-
-_heads: dict[tuple[object, ...], _Head] = {}
+_heads: dict[tuple[object, ...], Head] = {}
 """Only of specifications that passed every check; emptied when it has 4,096 of them."""
 
 
@@ -143,67 +146,80 @@ def encode_entry(
         InvalidTask: If a field breaks its rule.
         PayloadTooLarge: If the encoded payload is longer than *max_bytes*.
     """
-    durability = default_durability if spec.durability is None else check_durability(spec.durability)
     order.check_priority(spec.priority)
-    delay_ms, not_before_ms = check_delay(spec.delay), check_not_before(spec.not_before)
-    if spec.delay is not None and spec.not_before is not None:
-        raise InvalidTask("not_before", spec.not_before, "left out where there is a delay")
-    reserve = check_reserve(spec.reserve, is_delayed=delay_ms is not None or not_before_ms is not None)
-    has_webhook = spec.webhook is not None
-    flags = f"{'R' * reserve}{'W' * has_webhook}{_FLAG[durability]}"
-    head = _head(spec, flags, order.reserved_priority if reserve else spec.priority)
+    delay_ms = not_before_ms = None
+    if spec.delay is not None or spec.not_before is not None:
+        delay_ms, not_before_ms = check_delay(spec.delay), check_not_before(spec.not_before)
+        if spec.delay is not None and spec.not_before is not None:
+            raise InvalidTask("not_before", spec.not_before, "left out where there is a delay")
+    is_delayed = delay_ms is not None or not_before_ms is not None
+    if spec.reserve is not False:
+        check_reserve(spec.reserve, is_delayed=is_delayed)
+    head = _head(spec, default_durability, order.reserved_priority if spec.reserve else spec.priority)
     payload = encode_payload(spec.payload, max_bytes)
+    if spec.id is None and spec.idempotency_key is None and spec.webhook is None:
+        return Entry(new_id(), head, delay_ms, not_before_ms, "", head.whole + payload, spec)
+    task_id = new_id() if spec.id is None else check_id(spec.id)
+    idem, blob = _special_blob(spec, head, payload)
+    return Entry(task_id, head, delay_ms, not_before_ms, idem, blob, spec)
 
-    task_id, idem = spec.id, ""
-    if task_id is None and spec.idempotency_key is None and not has_webhook:
-        task_id, blob = new_id(), head.whole + payload
-    else:
-        task_id = new_id() if task_id is None else check_id(task_id)
-        idem, blob = _special_blob(spec, head, payload)
-    return Entry(
-        task_id,
-        head.type,
-        head.tenant,
-        head.group,
-        head.priority,
-        delay_ms,
-        not_before_ms,
-        idem,
-        blob,
-        durability,
-        reserve,
-        spec,
+
+def _head(spec: TaskSpec, default_durability: Durability, priority: int) -> Head:
+    # These must be exact integers before they may be looked up: True == 1 == 1.0.
+    if type(spec.cost) is not int or spec.max_attempts is not None:
+        check_cost(spec.cost)
+        check_max_attempts(spec.max_attempts)
+    key = (
+        spec.type,
+        spec.tenant,
+        priority,
+        spec.cost,
+        spec.reserve,
+        spec.webhook is None,
+        spec.durability,
+        default_durability,
+        spec.max_attempts,
+        spec.timeout,
     )
-
-
-def _head(spec: TaskSpec, flags: str, priority: int) -> _Head:
-    # Both must be exact integers before they may be looked up: True == 1 == 1.0.
-    cost, attempts = check_cost(spec.cost), check_max_attempts(spec.max_attempts)
-    key = (spec.type, spec.tenant, priority, cost, flags, attempts, spec.timeout)
     try:
         return _heads[key]
     except (KeyError, TypeError):
         # TypeError: something that cannot be hashed was given as a name; its check says so.
-        head = _new_head(spec, flags, priority)
+        head = _new_head(spec, default_durability, priority)
     if len(_heads) >= _REMEMBERED:
         _heads.clear()
     _heads[key] = head
     return head
 
 
-def _new_head(spec: TaskSpec, flags: str, priority: int) -> _Head:
+def _new_head(spec: TaskSpec, default_durability: Durability, priority: int) -> Head:
+    durability = default_durability if spec.durability is None else check_durability(spec.durability)
+    cost, attempts = check_cost(spec.cost), check_max_attempts(spec.max_attempts)
     type_, tenant, timeout_ms = check_type(spec.type), check_tenant(spec.tenant), check_timeout(spec.timeout)
-    own_group = tenant + RESERVED_SUFFIX if "R" in flags else ""
-    front = f"{type_}|{tenant}|{own_group}|{priority}|{spec.cost}|{flags}|".encode()
-    back = f"{_number(spec.max_attempts)}|{_number(timeout_ms)}|".encode()
-    return _Head(type_, tenant, own_group or tenant, priority, front, back, front + b"||" + back + b"0\n")
+    own_group = tenant + RESERVED_SUFFIX if spec.reserve else ""
+    group = own_group or tenant
+    flags = f"{'R' * spec.reserve}{'W' * (spec.webhook is not None)}{_FLAG[durability]}"
+    front = f"{type_}|{tenant}|{own_group}|{priority}|{cost}|{flags}|".encode()
+    back = f"{_number(attempts)}|{_number(timeout_ms)}|".encode()
+    return Head(
+        type_,
+        tenant,
+        group,
+        priority,
+        durability,
+        spec.reserve,
+        (type_, group, priority),
+        front,
+        back,
+        front + b"||" + back + b"0\n",
+    )
 
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _special_blob(spec: TaskSpec, head: _Head, payload: bytes) -> tuple[str, bytes]:
+def _special_blob(spec: TaskSpec, head: Head, payload: bytes) -> tuple[str, bytes]:
     """Return (idem, blob) of a task that can be repeated by id or key, or that has a webhook."""
     extras: dict[str, Any] = {}
     idem = fingerprint = ""

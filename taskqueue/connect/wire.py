@@ -26,6 +26,7 @@ REPLY_TIMEOUT: Final = 5.0
 """Seconds within which the server answers, or the connection is given up."""
 
 _INCOMPLETE: Final = object()
+_LAST_LOOK: Final = 0.02  # seconds
 
 
 class Wire:
@@ -195,6 +196,7 @@ class _Socket(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._heard_at = self._loop.time()
+        self._is_overdue = False
         self.is_open = True
         self.closed = asyncio.Event()
 
@@ -259,9 +261,15 @@ class _Socket(asyncio.Protocol):
         if not self._waiting:
             return
         due = self._heard_at + self._timeout
-        if self._loop.time() >= due:
+        now = self._loop.time()
+        if now >= due and not self._is_overdue:
+            # A loop that was held up runs its timers before it reads: what came meanwhile has its turn.
+            self._is_overdue = True
+            self._watch = self._loop.call_at(now + _LAST_LOOK, self._look)
+        elif now >= due:
             self.cut(redis_errors.TimeoutError(f"no reply within {self._timeout:g} s"))
         else:
+            self._is_overdue = False
             self._watch = self._loop.call_at(due, self._look)
 
 

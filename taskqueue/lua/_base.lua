@@ -2,7 +2,7 @@
 -- prefix of the queue's keys and ARGV[2] the time ("" reads the server's clock, once).
 local call = redis.call
 local floor, min, max = math.floor, math.min, math.max
-local match, sub, find = string.match, string.sub, string.find
+local match, sub, find, format = string.match, string.sub, string.find, string.format
 
 local prefix = ARGV[1]
 local CHUNK = 1000
@@ -10,7 +10,7 @@ local CHUNK = 1000
 -- A number that becomes part of a text goes through here: Lua's own conversion loses digits from
 -- 1e14 on. Numbers handed to the server as they are stay exact: it prints 17 digits.
 local function text(number)
-  return string.format("%.0f", number)
+  return format("%d", number)
 end
 
 local now

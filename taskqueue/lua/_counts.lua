@@ -34,8 +34,7 @@ local function tally(key, field, by)
 end
 
 local function tally_lane(lane)
-  local type, tenant = lane.type, lane.tenant
-  local count_type = keys.count_type(type)
+  local type, tenant, count_type = lane.type, lane.tenant, lane.kind.count
   for priority, by in pairs(lane.queued) do
     local name = text(priority)
     tally(count_type, "queued:" .. name, by)
@@ -44,9 +43,12 @@ local function tally_lane(lane)
   end
   tally(count_type, "delayed", lane.delayed)
   tally(tenant.count, "delayed:" .. type, lane.delayed)
-  tally(keys.limit_type(type), "used", lane.processing)
+  tally(lane.kind.limit, "used", lane.processing)
   tally(tenant.count, "processing:" .. type, lane.processing)
-  tally(tenant.limit, "used", lane.held + (lane.reserved and 0 or lane.processing))
+  local slots = lane.held + (lane.reserved and 0 or lane.processing)
+  tally(tenant.limit, "used", slots)
+  lane.kind.used = lane.kind.used + lane.processing
+  tenant.used = tenant.used + slots
   lane.queued, lane.delayed, lane.processing, lane.held, lane.is_counted = {}, 0, 0, 0, false
 end
 

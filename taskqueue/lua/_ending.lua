@@ -11,9 +11,9 @@ local finished_tenants = {}
 local function plan_ends(ends)
   local rooms = {}
   for id, header in pairs(ends) do
-    rooms[#rooms + 1] = keys.waiters(id)
+    rooms[#rooms + 1] = keys.waiters .. id
     if header.idem ~= "" then
-      local key = keys.idem(header.lane.tenant.name, header.idem)
+      local key = keys.idem .. header.lane.tenant.name .. ":" .. header.idem
       header.idem_key = call("GET", key) == id and key or nil
     end
   end
@@ -23,9 +23,9 @@ local function plan_ends(ends)
   end
   if waiting > 0 then
     for id, header in pairs(ends) do
-      header.waiting = call("SRANDMEMBER", keys.waiters(id), TOLD_AT_MOST)
+      header.waiting = call("SRANDMEMBER", keys.waiters .. id, TOLD_AT_MOST)
       for _, owner in ipairs(header.waiting) do
-        probe("list", keys.inbox(owner))
+        probe("list", keys.inbox .. owner)
       end
     end
   end
@@ -35,11 +35,11 @@ end
 local function tell_waiters(id, header)
   if header.waiting and header.waiting[1] then
     for _, owner in ipairs(header.waiting) do
-      local inbox = keys.inbox(owner)
+      local inbox = keys.inbox .. owner
       call("RPUSH", inbox, "finished " .. id)
       call("PEXPIRE", inbox, INBOX_TTL)
     end
-    call("DEL", keys.waiters(id))
+    call("DEL", keys.waiters .. id)
   end
 end
 
@@ -47,7 +47,7 @@ end
 local function end_task(id, run, header, is_failure)
   local lane = header.lane
   local expires = max(header.created + meta.retention, now + min(KEEP_FINISHED, meta.retention))
-  call("PEXPIREAT", keys.task(id), expires)
+  call("PEXPIREAT", keys.task .. id, expires)
   call("PEXPIREAT", run, expires)
   if header.idem_key then
     call("PEXPIREAT", header.idem_key, expires)

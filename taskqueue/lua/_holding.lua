@@ -4,7 +4,7 @@
 
 -- Returns the claim, or nil and the outcome that this token has had already.
 local function read_claim(id, token)
-  local key = keys.run(id)
+  local key = keys.run .. id
   local run = call("HMGET", key, "state", "token", "outcome", "cancel")
   if not run[2] or run[2] ~= token then
     return nil, "stale"

@@ -2,10 +2,33 @@
 -- The invariant: a group is in lanes:<type>, ranked by its real head, if and only if its ready set
 -- is not empty and it is not parked. `lane_refresh` is the only writer of lanes:*; every script
 -- ends with `refresh_lanes`, which calls it for whatever the script touched.
--- What a script knows of a lane or a tenant it keeps in one table, made once: building the names of
--- keys again for every task would cost more than the commands.
+-- What a script knows of a type, a tenant or a lane it keeps in one table, made once and read once,
+-- when the script first touches it; whoever changes it on the server changes it there too.
 local WEIGHT_UNIT = 1000
 local RESERVED = "!"
+
+local known_types = {}
+local function type_named(name)
+  local kind = known_types[name]
+  if not kind then
+    kind = {
+      name = name,
+      index = keys.lanes .. name,
+      wake = keys.wake .. name,
+      limit = keys.limit_type .. name,
+      count = keys.count_type .. name,
+      groups = {},
+      is_read = false,
+      most = false,
+      used = 0,
+      is_paused = false,
+      lanes = 0,
+      is_awake = false,
+    }
+    known_types[name] = kind
+  end
+  return kind
+end
 
 local known_tenants = {}
 local function tenant_named(name)
@@ -13,39 +36,42 @@ local function tenant_named(name)
   if not tenant then
     tenant = {
       name = name,
-      limit = keys.limit_tenant(name),
-      count = keys.count_tenant(name),
-      delayed = keys.delayed(name),
-      finished = keys.finished(name),
+      limit = keys.limit_tenant .. name,
+      count = keys.count_tenant .. name,
+      delayed = keys.delayed .. name,
+      finished = keys.finished .. name,
+      is_read = false,
+      most = false,
+      used = 0,
+      is_paused = false,
+      weight = 1,
     }
     known_tenants[name] = tenant
   end
   return tenant
 end
 
-local known_lanes = {}
 local function lane_of(type, group)
-  local groups = known_lanes[type]
-  if not groups then
-    groups = {}
-    known_lanes[type] = groups
-  end
-  local lane = groups[group]
+  local kind = type_named(type)
+  local lane = kind.groups[group]
   if not lane then
-    local reserved = sub(group, -1) == RESERVED
+    local is_reserved = sub(group, -1) == RESERVED
     lane = {
       type = type,
+      kind = kind,
       group = group,
-      reserved = reserved,
-      tenant = tenant_named(reserved and sub(group, 1, -2) or group),
-      ready = keys.ready(type, group),
-      index = keys.lanes(type),
+      reserved = is_reserved,
+      tenant = tenant_named(is_reserved and sub(group, 1, -2) or group),
+      ready = keys.ready .. type .. ":" .. group,
+      is_touched = false,
+      is_changed = false,
+      is_counted = false,
       queued = {},
       delayed = 0,
       processing = 0,
       held = 0,
     }
-    groups[group] = lane
+    kind.groups[group] = lane
   end
   return lane
 end
@@ -56,39 +82,51 @@ local function all_types()
   return type_names
 end
 
-local function read_type(type)
-  local values = call("HMGET", keys.limit_type(type), "max", "used", "paused")
-  local most = tonumber(values[1])
-  return {
-    room = most and max(0, most - tonumber(values[2] or 0)) or math.huge,
-    paused = values[3] == "1",
-  }
+-- Both limits have the same fields. Returns what else was asked for.
+local function read_limit(limited, field)
+  local values = call("HMGET", limited.limit, "max", "used", "paused", field)
+  limited.most = tonumber(values[1] or nil) or false
+  limited.used = tonumber(values[2] or 0)
+  limited.is_paused = values[3] == "1"
+  limited.is_read = true
+  return values[4]
+end
+
+local function read_type(kind)
+  if not kind.is_read then
+    read_limit(kind, "max")
+    kind.lanes = call("ZCARD", kind.index)
+    kind.is_awake = call("LLEN", kind.wake) > 0
+  end
 end
 
 local function read_tenant(tenant)
-  local values = call("HMGET", tenant.limit, "max", "used", "paused", "weight")
-  local most = tonumber(values[1])
-  tenant.most = most
-  tenant.room = most and max(0, most - tonumber(values[2] or 0)) or math.huge
-  tenant.paused = values[3] == "1"
-  tenant.weight = tonumber(values[4] or 1)
-  tenant.is_read = true
+  if not tenant.is_read then
+    tenant.weight = tonumber(read_limit(tenant, "weight") or 1)
+  end
+end
+
+-- For whoever has just written limits by other ways than the counters.
+local function forget_limits()
+  for _, limited in ipairs({ known_types, known_tenants }) do
+    for _, each in pairs(limited) do
+      each.is_read = false
+    end
+  end
+end
+
+-- How many more may run, as far as the limit of a type or tenant is concerned.
+local function room_of(limited)
+  return limited.most and max(0, limited.most - limited.used) or math.huge
 end
 
 -- Lanes to refresh, and types that may have become runnable, at the end of the script.
 local touched, touched_types = {}, {}
 
-local function probe_type(type)
-  probe("zset", keys.lanes(type))
-  probe("list", keys.wake(type))
-  probe("hash", keys.limit_type(type))
-  probe("hash", keys.count_type(type))
-end
-
-local function touch_type(type)
-  if not touched_types[type] then
-    touched_types[type] = true
-    probe_type(type)
+local function touch_type(kind)
+  if not touched_types[kind] then
+    touched_types[kind] = true
+    read_type(kind)
   end
 end
 
@@ -96,8 +134,9 @@ local function touch_one(lane)
   if not lane.is_touched then
     lane.is_touched = true
     touched[#touched + 1] = lane
-    probe_type(lane.type)
+    touch_type(lane.kind)
     probe("zset", lane.ready)
+    probe("hash", lane.kind.count)
     probe("hash", lane.tenant.count)
   end
 end
@@ -111,17 +150,16 @@ local function touch_family(tenant)
   end
 end
 
--- Plan half of whatever changes a lane. Reads the lane's tenant.
+-- Plan half of whatever changes a lane. Reads the lane's type and tenant.
 local function touch_lane(lane)
-  touch_type(lane.type)
   if lane.is_touched then
     return
   end
   touch_one(lane)
   local tenant = lane.tenant
-  if not tenant.is_read then
+  if not tenant.is_touched then
+    tenant.is_touched = true
     read_tenant(tenant)
-    probe("set", keys.tenants)
     if policy.virtual then
       probe("zset", keys.virtual)
     end
@@ -140,88 +178,83 @@ end
 -- earns no credit. That may change the rank of its other lanes: `lifted` asks for one more pass.
 local lifted = false
 
--- Returns whether the index had to be changed.
-local function lane_refresh(lane)
-  local tenant, group = lane.tenant, lane.group
-  local head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
-  local stored = call("ZSCORE", lane.index, group)
-  if not head or tenant.paused or (tenant.room <= 0 and not lane.reserved) then
-    if stored then
-      call("ZREM", lane.index, group)
-      return true
-    end
-    return false
+local function rank_of(lane, head, is_in_index)
+  if not policy.virtual then
+    return policy.rank(head, priority_of(head), 0)
   end
-  head = tonumber(head)
-  local rank = head
-  if policy.virtual then
-    local virtual, is_known = virtual_time(tenant)
-    if not stored and (not is_known or virtual < meta.virtual) then
-      virtual = max(virtual, meta.virtual)
-      call("ZADD", keys.virtual, virtual, tenant.name)
-      lifted = lifted or is_known
-    end
-    rank = policy.rank(head, priority_of(head), virtual)
-  else
-    rank = policy.rank(head, priority_of(head), 0)
+  local virtual, is_known = virtual_time(lane.tenant)
+  if not is_in_index and (not is_known or virtual < meta.virtual) then
+    virtual = max(virtual, meta.virtual)
+    call("ZADD", keys.virtual, virtual, lane.tenant.name)
+    lifted = lifted or is_known
   end
-  if tonumber(stored) ~= rank then
-    call("ZADD", lane.index, rank, group)
-    return true
-  end
-  return false
+  return policy.rank(head, priority_of(head), virtual)
 end
 
--- Returns how many entries of the index had to be changed.
-local function refresh_lanes()
-  local changed = 0
-  for _, tenant in pairs(known_tenants) do
-    tenant.is_read = false
+-- Returns whether the index had to be changed.
+local function lane_refresh(lane)
+  local tenant, kind, group = lane.tenant, lane.kind, lane.group
+  read_tenant(tenant)
+  local head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
+  local stored = call("ZSCORE", kind.index, group)
+  if not head or tenant.is_paused or (room_of(tenant) <= 0 and not lane.reserved) then
+    if stored then
+      call("ZREM", kind.index, group)
+      kind.lanes = kind.lanes - 1
+    end
+    return stored ~= false
   end
+  local rank = rank_of(lane, tonumber(head), stored ~= false)
+  if tonumber(stored or nil) == rank then
+    return false
+  end
+  call("ZADD", kind.index, rank, group)
+  kind.lanes = kind.lanes + (stored and 0 or 1)
+  return true
+end
+
+-- A lane that gained and lost no task can only have changed with its tenant. `all`: whatever has
+-- happened to them. Returns how many entries of the index had to be changed.
+local function refresh_lanes(all)
+  local changed = 0
   repeat
     lifted = false
     for _, lane in ipairs(touched) do
-      if not lane.tenant.is_read then
-        read_tenant(lane.tenant)
+      if all or lane.is_changed or policy.virtual or lane.tenant.most then
+        if lane_refresh(lane) then
+          changed = changed + 1
+          touched_types[lane.kind] = true
+        end
       end
-      if lane_refresh(lane) then
-        changed = changed + 1
-        touched_types[lane.type] = true
-      end
-      lane.is_touched = false
     end
   until not lifted
-  for _, tenant in pairs(known_tenants) do
-    tenant.is_read = false
+  for _, lane in ipairs(touched) do
+    lane.is_touched, lane.is_changed, lane.tenant.is_touched = false, false, false
   end
   touched = {}
   return changed
 end
 
-local function is_runnable(type)
-  if meta.paused then
-    return false
-  end
-  local facts = read_type(type)
-  return not facts.paused and facts.room > 0 and call("ZCARD", keys.lanes(type)) > 0
+local function is_runnable(kind)
+  read_type(kind)
+  return not meta.paused and not kind.is_paused and kind.lanes > 0 and room_of(kind) > 0
 end
 
 -- One marker at the most, never work: it wakes one idle scheduler, whose claim pushes it again if
 -- it leaves work (a chain instead of a herd). A claim that leaves nothing takes the marker away.
-local function set_wake(type, wanted)
-  local key = keys.wake(type)
-  local waiting = call("LLEN", key) > 0
-  if wanted and not waiting then
-    call("LPUSH", key, "1")
-  elseif not wanted and waiting then
-    call("DEL", key)
+local function set_wake(kind, wanted)
+  if wanted and not kind.is_awake then
+    call("LPUSH", kind.wake, "1")
+  elseif not wanted and kind.is_awake then
+    call("DEL", kind.wake)
   end
+  kind.is_awake = wanted
 end
 
 local function wake_touched()
-  for type in pairs(touched_types) do
-    if is_runnable(type) then
-      set_wake(type, true)
+  for kind in pairs(touched_types) do
+    if is_runnable(kind) then
+      set_wake(kind, true)
     end
   end
 end

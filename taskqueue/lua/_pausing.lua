@@ -3,13 +3,13 @@ local function plan_pause(limit, limited, scope, name)
   call("SCARD", limited)
   if scope == "queue" then
     for _, type in ipairs(all_types()) do
-      touch_type(type)
+      touch_type(type_named(type))
     end
     return
   end
   call("HLEN", limit)
   if scope == "type" then
-    touch_type(name)
+    touch_type(type_named(name))
   else
     if policy.virtual then
       probe("zset", keys.virtual)
@@ -33,6 +33,7 @@ local function write_pause(limit, limited, scope, name, paused)
     local has_any = values[1] or values[2] or values[3]
     call(has_any and "SADD" or "SREM", limited, scope .. ":" .. name)
   end
-  refresh_lanes()
+  forget_limits()
+  refresh_lanes(true)
   wake_touched()
 end

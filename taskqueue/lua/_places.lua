@@ -28,6 +28,7 @@ local function place(id, lane, priority, sequence, due)
     count_delayed(lane, 1)
   else
     add_to(lane.ready, score_of(priority, sequence), id)
+    lane.is_changed = true
   end
 end
 
@@ -62,7 +63,7 @@ local function write_places()
     for tenant, lane in pairs(due_lanes) do
       due_refresh(tenant)
       if tonumber(call("ZSCORE", keys.due, tenant.name)) < earliest then
-        set_wake(lane.type, true)
+        set_wake(lane.kind, true)
       end
     end
     due_lanes = {}

@@ -1,65 +1,51 @@
 -- The short way of enqueue, for the calls that are most frequent: tasks without delay, key and slot,
 -- with ids that differ, of types and tenants that have tasks already and are neither paused nor
 -- limited, under a policy without virtual time. It writes what the long way would (tests compare
--- the two), with half of the commands and a quarter of the work.
+-- the two), with fewer commands and a fraction of the work.
 
--- Reads what a lane needs; nil if something about it is special.
-local function plain_lane(type, group)
-  if sub(group, -1) == "!" then
-    return nil
-  end
-  local count_type, count_tenant = keys.count_type(type), keys.count_tenant(group)
-  local limits = call("HMGET", keys.limit_tenant(group), "max", "paused")
-  if limits[1] or limits[2] == "1" or call("HLEN", count_type) == 0 or call("HLEN", count_tenant) == 0 then
-    return nil
-  end
-  local ready, index = keys.ready(type, group), keys.lanes(type)
-  local stored = call("ZSCORE", index, group)
-  local head = call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2]
-  return {
-    type = type, group = group, ready = ready, index = index, stored = tonumber(stored),
-    head = tonumber(head or -math.huge), count_type = count_type, count_tenant = count_tenant,
-    additions = {}, size = 0,
-  }
-end
-
--- A type's marker: where it is, and whether a new task has to set it. nil if the type is limited.
-local function plain_wake(type)
-  local limits = call("HMGET", keys.limit_type(type), "max", "paused")
-  if limits[1] or limits[2] == "1" then
-    return nil
-  end
-  local wake = keys.wake(type)
-  return { key = wake, is_set = call("LLEN", wake) > 0 }
-end
-
--- Plan half: the bands by the text with which tasks name them, the lanes and the markers; nil if the
--- call has to take the long way.
-local function plan_plain(band_count, first_band)
-  local bands, lanes, wakes, by_name = {}, {}, {}, {}
+-- Plan half. Reads the lanes of the bands; nil if something about one of them is special. A band is
+-- found by the text with which tasks name it.
+local function plan_plain(band_count, at)
+  local bands, lanes = {}, {}
   for number = 1, band_count do
-    local at = first_band + (number - 1) * 3
     local type, group = ARGV[at], ARGV[at + 1]
     local name = type .. ":" .. group
-    local lane = by_name[name]
+    local lane = lanes[name]
     if not lane then
-      lane = plain_lane(type, group)
-      wakes[type] = wakes[type] or plain_wake(type)
-      if not lane or not wakes[type] then
+      local limit_type = call("HMGET", keys.limit_type .. type, "max", "paused")
+      local limit_tenant = call("HMGET", keys.limit_tenant .. group, "max", "paused")
+      lane = {
+        type = type,
+        group = group,
+        count_type = keys.count_type .. type,
+        count_tenant = keys.count_tenant .. group,
+        ready = keys.ready .. name,
+        index = keys.lanes .. type,
+        wake = keys.wake .. type,
+        additions = {},
+        size = 0,
+        head = -math.huge,
+      }
+      if limit_type[1] or limit_type[2] or limit_tenant[1] or limit_tenant[2] or sub(group, -1) == "!" then
+        return nil
+      elseif call("HLEN", lane.count_type) == 0 or call("HLEN", lane.count_tenant) == 0 then
         return nil
       end
-      by_name[name] = lane
-      lanes[#lanes + 1] = lane
+      lane.is_awake = call("LLEN", lane.wake) > 0
+      lane.rank = tonumber(call("ZSCORE", lane.index, group) or nil)
+      lane.head = tonumber(call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2] or lane.head)
+      lanes[name] = lane
     end
     bands[text(number)] = { lane = lane, name = ARGV[at + 2], priority = tonumber(ARGV[at + 2]), count = 0 }
+    at = at + 3
   end
-  return bands, lanes, wakes
+  return bands, lanes
 end
 
--- Apply halves.
-local function write_plain_tasks(bands, first_task, first_key, sequence)
-  local records, created = {}, "|" .. text(now) .. "|"
-  local id_starts, size, at = #keys.task("") + 1, 0, first_task
+-- Apply half.
+local function write_plain(bands, lanes, first_key, at, sequence)
+  local records, created, size = {}, "|" .. text(now) .. "|", 0
+  local id_starts = #keys.task + 1
   for index = first_key, #KEYS do
     local key, band = KEYS[index], bands[ARGV[at]]
     local lane = band.lane
@@ -75,27 +61,22 @@ local function write_plain_tasks(bands, first_task, first_key, sequence)
   for first = 1, size, CHUNK do
     call("MSET", unpack(records, first, min(first + CHUNK - 1, size)))
   end
-end
-
-local function write_plain_lanes(bands, lanes, wakes)
   for _, band in pairs(bands) do
-    if band.count > 0 then
-      local lane = band.lane
-      call("HINCRBY", lane.count_type, "queued:" .. band.name, band.count)
-      call("HINCRBY", lane.count_tenant, "queued:" .. lane.type .. ":" .. band.name, band.count)
-    end
+    local lane = band.lane
+    call("HINCRBY", lane.count_type, "queued:" .. band.name, band.count)
+    call("HINCRBY", lane.count_tenant, "queued:" .. lane.type .. ":" .. band.name, band.count)
   end
-  for _, lane in ipairs(lanes) do
+  for _, lane in pairs(lanes) do
     call("HINCRBY", lane.count_tenant, "queued", lane.size / 2)
     send("ZADD", lane.ready, lane.additions)
     local rank = policy.rank(lane.head, priority_of(lane.head), 0)
-    if lane.stored ~= rank then
+    if lane.rank ~= rank then
       call("ZADD", lane.index, rank, lane.group)
     end
   end
-  for _, wake in pairs(wakes) do
-    if not wake.is_set then
-      call("LPUSH", wake.key, "1")
+  for _, lane in pairs(lanes) do
+    if not lane.is_awake and call("LLEN", lane.wake) == 0 then
+      call("LPUSH", lane.wake, "1")
     end
   end
 end

@@ -23,5 +23,5 @@ end
 
 -- nil: there is no record, or none that this version can read.
 local function read_header(id)
-  return parse_header(call("GETRANGE", keys.task(id), 0, HEADER - 1))
+  return parse_header(call("GETRANGE", keys.task .. id, 0, HEADER - 1))
 end

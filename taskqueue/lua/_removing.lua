@@ -17,6 +17,7 @@ local function remove_queued(id, header)
     count_delayed(lane, -1)
   else
     call("ZREM", lane.ready, id)
+    lane.is_changed = true
   end
   count_queued(lane, header.priority, -1)
 end

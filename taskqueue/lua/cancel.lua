@@ -34,7 +34,7 @@ if not header then
 end
 local state = stored[1] or "QUEUED"
 if state == "PROCESSING" then
-  local inbox = keys.inbox(stored[3])
+  local inbox = keys.inbox .. stored[3]
   probe("list", inbox)
   call("HSET", run, "cancel", "1")
   call("RPUSH", inbox, "cancel " .. id .. " " .. stored[2])

@@ -40,7 +40,7 @@ for at = 1, #found, 2 do
   local header = read_header(id)
   if header and header.sequence <= cutoff and (only_type == "" or header.type == only_type) then
     plan_place(header.lane, true)
-    call("HLEN", keys.run(id))
+    call("HLEN", keys.run .. id)
     header.is_delayed = is_delayed
     removals[#removals + 1] = { id = id, header = header }
     removed[id] = header
@@ -52,7 +52,7 @@ plan_ends(removed)
 for _, removal in ipairs(removals) do
   local id, header = removal.id, removal.header
   remove_queued(id, header)
-  call("DEL", keys.task(id), keys.run(id))
+  call("DEL", keys.task .. id, keys.run .. id)
   if header.idem_key then
     call("DEL", header.idem_key)
   end

@@ -20,7 +20,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending promoting heap claiming holding
+-- include: base keys meta policy lanes counts record places ending promoting heap choosing claiming holding
 local count = tonumber(ARGV[3])
 
 -- Plan

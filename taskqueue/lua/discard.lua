@@ -26,10 +26,10 @@ local finished = {}
 for at = 3, #ARGV do
   local id = ARGV[at]
   local header = read_header(id)
-  local state = call("HGET", keys.run(id), "state")
+  local state = call("HGET", keys.run .. id, "state")
   if header and (state == "COMPLETED" or state == "FAILED" or state == "CANCELLED") then
     probe("zset", header.lane.tenant.finished)
-    header.idem = header.idem ~= "" and keys.idem(header.lane.tenant.name, header.idem)
+    header.idem = header.idem ~= "" and keys.idem .. header.lane.tenant.name .. ":" .. header.idem
     header.holds = header.idem and call("GET", header.idem) == id
     finished[id] = header
   end
@@ -38,8 +38,8 @@ end
 -- Apply
 local count = 0
 for id, header in pairs(finished) do
-  count = count + call("DEL", keys.task(id))
-  call("DEL", keys.run(id))
+  count = count + call("DEL", keys.task .. id)
+  call("DEL", keys.run .. id)
   if header.holds then
     call("DEL", header.idem)
   end

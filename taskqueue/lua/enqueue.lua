@@ -53,11 +53,10 @@ for first = first_task_key, #KEYS, CHUNK do
 end
 
 if width == 2 and known == 0 and not (max_queued or policy.virtual or meta.paused) then
-  local bands, lanes, wakes = plan_plain(band_count, first_band)
+  local bands, lanes = plan_plain(band_count, first_band)
   if bands then
     call("INCRBY", seq, count)
-    write_plain_tasks(bands, first_task, first_task_key, sequence + 1)
-    write_plain_lanes(bands, lanes, wakes)
+    write_plain(bands, lanes, first_task_key, first_task, sequence + 1)
     return { "all", now, sequence + 1 }
   end
 end
@@ -70,16 +69,19 @@ for index = 1, band_count do
   -- By the text with which tasks name it.
   bands[text(index)] = { lane = lane, priority = tonumber(ARGV[at + 2]) }
   touch_lane(lane)
+  lane.tenant.room = room_of(lane.tenant)
   -- What has counters is known already: types stay, and a tenant goes only when it has none left.
-  if probe("hash", keys.count_type(lane.type)) == 0 or probe("hash", lane.tenant.count) == 0 then
+  if probe("hash", lane.kind.count) == 0 or probe("hash", lane.tenant.count) == 0 then
     new_lanes[#new_lanes + 1] = lane
+    probe("set", types)
+    probe("set", tenants)
   end
   if max_queued and not lane.tenant.queued then
     lane.tenant.queued = tonumber(call("HGET", lane.tenant.count, "queued") or 0)
   end
 end
 
-local id_starts = #keys.task("") + 1
+local id_starts = #keys.task + 1
 local dues, accepted, others = {}, {}, {}
 local by_task_key, by_idem_key = {}, {}
 
@@ -117,7 +119,7 @@ local function refusal(key, at, lane)
   if twin then
     return taken(sub(key, id_starts), fingerprint_of(ARGV[twin + width - 1]), record, "id")
   end
-  local idem = digest ~= "" and keys.idem(tenant.name, digest)
+  local idem = digest ~= "" and keys.idem .. tenant.name .. ":" .. digest
   if idem then
     local holder = call("GET", idem)
     twin = by_idem_key[idem]
@@ -181,7 +183,7 @@ if #accepted > 0 then
     records[number * 2 - 1] = key
     records[number * 2] = "1|" .. text(place_in_order) .. created .. ARGV[at + width - 1]
     if width == 4 and ARGV[at + 2] ~= "" then
-      call("SET", keys.idem(lane.tenant.name, ARGV[at + 2]), id, "NX")
+      call("SET", keys.idem .. lane.tenant.name .. ":" .. ARGV[at + 2], id, "NX")
     end
     place(id, lane, priority, place_in_order, dues[index])
     count_queued(lane, priority, 1)

@@ -30,7 +30,7 @@ local lost, cancelled, deadlines = {}, {}, {}
 local deadline = now + lease
 for at = 5, #ARGV, 2 do
   local id = ARGV[at]
-  local run = call("HMGET", keys.run(id), "state", "token", "cancel")
+  local run = call("HMGET", keys.run .. id, "state", "token", "cancel")
   if run[1] == "PROCESSING" and run[2] == ARGV[at + 1] then
     deadlines[#deadlines + 1] = deadline
     deadlines[#deadlines + 1] = id

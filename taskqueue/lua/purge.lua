@@ -34,15 +34,15 @@ end
 -- A tenant that waits for nothing and is no further than the queue starts like a new one anyway.
 local caught_up = {}
 for _, tenant in ipairs(call("ZRANGEBYSCORE", virtual, "-inf", meta.virtual, "LIMIT", 0, limit)) do
-  if call("HEXISTS", keys.count_tenant(tenant), "queued") == 0 then
+  if call("HEXISTS", keys.count_tenant .. tenant, "queued") == 0 then
     caught_up[#caught_up + 1] = tenant
   end
 end
 local visited = call("SSCAN", tenants, cursor, "COUNT", TENANTS)
 for _, tenant in ipairs(visited[2]) do
-  call("ZCARD", keys.finished(tenant))
-  call("HLEN", keys.count_tenant(tenant))
-  call("HLEN", keys.limit_tenant(tenant))
+  call("ZCARD", keys.finished .. tenant)
+  call("HLEN", keys.count_tenant .. tenant)
+  call("HLEN", keys.limit_tenant .. tenant)
 end
 
 -- Apply
@@ -59,9 +59,9 @@ for _, tenant in ipairs(caught_up) do
   count = count + call("ZREM", virtual, tenant)
 end
 for _, tenant in ipairs(visited[2]) do
-  local finished = keys.finished(tenant)
+  local finished = keys.finished .. tenant
   trim(finished, now)
-  if call("EXISTS", finished, keys.count_tenant(tenant)) == 0 and not call("HGET", keys.limit_tenant(tenant), "used") then
+  if call("EXISTS", finished, keys.count_tenant .. tenant) == 0 and not call("HGET", keys.limit_tenant .. tenant, "used") then
     call("SREM", tenants, tenant)
   end
 end

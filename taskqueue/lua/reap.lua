@@ -54,7 +54,7 @@ local far = call("ZRANGEBYSCORE", leased, now + longest + JUMP, "+inf", "LIMIT",
 
 local claims, ends, lost = {}, {}, {}
 for _, id in ipairs(expired) do
-  local run = call("HMGET", keys.run(id), "token", "crashes")
+  local run = call("HMGET", keys.run .. id, "token", "crashes")
   local claim = read_claim(id, run[1])
   if not claim then
     lost[#lost + 1] = id

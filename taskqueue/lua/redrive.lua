@@ -42,7 +42,8 @@ local lane = header.lane
 plan_place(lane)
 probe("zset", lane.tenant.finished)
 probe("zset", keys.dead)
-local idem = header.idem ~= "" and keys.idem(lane.tenant.name, header.idem)
+probe("set", keys.tenants)
+local idem = header.idem ~= "" and keys.idem .. lane.tenant.name .. ":" .. header.idem
 local holder = idem and call("GET", idem)
 
 -- Apply

@@ -42,6 +42,6 @@ for _, name in ipairs(visited[2]) do
     changed = changed + 1
   end
 end
-changed = changed + refresh_lanes()
+changed = changed + refresh_lanes(true)
 wake_touched()
 return { "repaired", checked, changed, visited[1] }

@@ -33,7 +33,7 @@ if scope == "tenant" then
   end
   touch_family(tenant_named(name))
 else
-  touch_type(name)
+  touch_type(type_named(name))
 end
 
 -- Apply
@@ -54,6 +54,7 @@ if values[1] or values[2] or values[3] then
 else
   call("SREM", limited, member)
 end
-refresh_lanes()
+forget_limits()
+refresh_lanes(true)
 wake_touched()
 return { "set" }

@@ -47,7 +47,7 @@ end
 -- The oldest of a lane is the first of one of its priorities. In strict mode a priority is a range
 -- of scores; in bounded mode the ranges overlap, and the first of the lane stands for it.
 local function see_lane(type, group)
-  local ready = keys.ready(type, group)
+  local ready = keys.ready .. type .. ":" .. group
   see(call("ZREVRANGE", ready, 0, 0)[1])
   if meta.bounded then
     return
@@ -64,18 +64,18 @@ local function see_lane(type, group)
 end
 
 for _, type in ipairs(names) do
-  add_limit("type", type, keys.limit_type(type))
+  add_limit("type", type, keys.limit_type .. type)
   if only_tenant ~= "" then
     see_lane(type, only_tenant)
     see_lane(type, only_tenant .. "!")
   else
-    local index = keys.lanes(type)
+    local index = keys.lanes .. type
     for _, range in ipairs({ { 0, SAMPLE - 1 }, { -SAMPLE, -1 } }) do
       for _, group in ipairs(call("ZREVRANGE", index, range[1], range[2])) do
         see_lane(type, group)
       end
     end
-    local fields = call("HGETALL", keys.count_type(type))
+    local fields = call("HGETALL", keys.count_type .. type)
     for at = 1, #fields, 2 do
       counts[#counts + 1] = match(fields[at], "^queued:") and "queued:" .. type .. ":" .. sub(fields[at], 8)
         or fields[at] .. ":" .. type
@@ -84,7 +84,7 @@ for _, type in ipairs(names) do
   end
 end
 if only_tenant ~= "" then
-  add_limit("tenant", only_tenant, keys.limit_tenant(only_tenant))
-  counts = call("HGETALL", keys.count_tenant(only_tenant))
+  add_limit("tenant", only_tenant, keys.limit_tenant .. only_tenant)
+  counts = call("HGETALL", keys.count_tenant .. only_tenant)
 end
 return { "stats", oldest and now - oldest or "", limits, counts }

@@ -28,13 +28,13 @@ for at = 5, #ARGV do
   reply[#reply + 1] = task
   if task[1] == "task" and state ~= "COMPLETED" and state ~= "FAILED" and state ~= "CANCELLED" then
     unfinished[#unfinished + 1] = id
-    call("SCARD", keys.waiters(id))
+    call("SCARD", keys.waiters .. id)
   end
 end
 
 -- Apply
 for _, id in ipairs(unfinished) do
-  call("SADD", keys.waiters(id), ARGV[3])
-  call("PEXPIRE", keys.waiters(id), ARGV[4])
+  call("SADD", keys.waiters .. id, ARGV[3])
+  call("PEXPIRE", keys.waiters .. id, ARGV[4])
 end
 return reply

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 from taskqueue.batching import copy_of, isolated
 from taskqueue.codec import Entry
@@ -26,27 +26,35 @@ _CHECKED_AT_ONCE = 1000
 """After so many the others of the event loop get their turn."""
 
 
-def accepted_task(entry: Entry, accepted: Accepted) -> Task:
-    """Return the task that the server made of *entry*. Its payload is the producer's own mapping."""
-    spec = entry.spec
+def offered_task(entry: Entry) -> Task:
+    """Return the task that *entry* describes, without what only the server can say: see `with_place`.
+
+    Its payload is the producer's own mapping.
+    """
+    spec, head = entry.spec, entry.head
     payload: Any = spec.payload
     return Task(
         id=entry.id,
-        type=entry.type,
-        tenant=entry.tenant,
-        priority=entry.priority,
-        sequence=accepted.sequence,
+        type=head.type,
+        tenant=head.tenant,
+        priority=head.priority,
+        sequence=0,
         payload=payload if type(payload) is dict else dict(payload),
-        created_ms=accepted.created_ms,
-        not_before_ms=accepted.not_before_ms,
+        created_ms=0,
         idempotency_key=spec.idempotency_key,
         max_attempts=spec.max_attempts,
         timeout=spec.timeout,
         webhook=None if spec.webhook is None else check_webhook(spec.webhook),
         cost=spec.cost,
-        durability=entry.durability,
-        reserved=entry.reserve,
+        durability=head.durability,
+        reserved=head.reserve,
     )
+
+
+def with_place(task: Task, accepted: Accepted) -> Task:
+    """Return *task* with the place and the times that the server gave it."""
+    task.sequence, task.created_ms, task.not_before_ms = accepted
+    return task
 
 
 class Bulk:
@@ -74,17 +82,15 @@ class Bulk:
             if isinstance(entry, InvalidTask):
                 raise entry
             entries.append(entry)
-        tasks: list[Task] = []
+        done: list[Task] = []
 
-        async def send(portion: Sequence[Entry]) -> list[Accepted]:
+        async def send(portion: Sequence[Entry]) -> Sequence[Accepted]:
             outcomes = await self._store.enqueue(portion, atomic=True, max_queued=self._max_queued)
-            return _all_accepted(outcomes, done=len(tasks))
+            return _all_accepted(outcomes, done=len(done))
 
-        def keep(portion: Sequence[Entry], accepted: list[Accepted]) -> None:
-            tasks.extend(map(accepted_task, portion, accepted))
-
-        await _send_in_turn(entries, send, keep)
-        return tasks
+        async for tasks, accepted in _send_in_turn(entries, send):
+            done.extend(map(with_place, tasks, accepted))
+        return done
 
     async def enqueue_each(self, specs: Iterable[TaskSpec]) -> list[Task | TaskQueueError]:
         """Store what can be stored; in the place of every other task stands its exception."""
@@ -101,13 +107,10 @@ class Bulk:
                 entries.append(entry)
                 places.append(place)
         remaining = iter(places)
-
-        def keep(portion: Sequence[Entry], outcomes: Sequence[Accepted | TaskQueueError]) -> None:
-            for entry, outcome in zip(portion, outcomes, strict=True):
-                stored = accepted_task(entry, outcome) if isinstance(outcome, Accepted) else outcome
+        async for tasks, outcomes in _send_in_turn(entries, self._send_what_can_be):
+            for task, outcome in zip(tasks, outcomes, strict=True):
+                stored = with_place(task, outcome) if isinstance(outcome, Accepted) else outcome
                 results[next(remaining)] = stored
-
-        await _send_in_turn(entries, self._send_what_can_be, keep)
         return [results[place] for place in sorted(results)]
 
     async def _send_what_can_be(self, portion: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
@@ -135,16 +138,13 @@ class Bulk:
 
 
 async def _send_in_turn(
-    entries: Sequence[Entry],
-    send: Callable[[Sequence[Entry]], Coroutine[Any, Any, OutcomesT]],
-    keep: Callable[[Sequence[Entry], OutcomesT], None],
-) -> None:
-    """Send what one call may carry, call after call, and keep what came back of each.
+    entries: Sequence[Entry], send: Callable[[Sequence[Entry]], Coroutine[Any, Any, OutcomesT]]
+) -> AsyncIterator[tuple[list[Task], OutcomesT]]:
+    """Send what one call may carry, call after call; yield the tasks of each and what came back.
 
-    There is one call under way at a time, for the order; while the server works on it, what came
-    back of the one before is kept.
+    There is one call under way at a time, for the order; while the server works on it, its tasks are
+    made.
     """
-    behind: tuple[Sequence[Entry], OutcomesT] | None = None
     for portion in portions(entries):
         sending = asyncio.create_task(send(portion))
         try:
@@ -152,20 +152,17 @@ async def _send_in_turn(
             # anything else is done.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            if behind is not None:
-                keep(*behind)
-            behind = portion, await sending
+            tasks = list(map(offered_task, portion))
+            outcomes = await sending
         finally:
             sending.cancel()
-    if behind is not None:
-        keep(*behind)
+        yield tasks, outcomes
 
 
-def _all_accepted(outcomes: Sequence[Accepted | TaskQueueError], *, done: int) -> list[Accepted]:
+def _all_accepted(outcomes: Sequence[Accepted | TaskQueueError], *, done: int) -> Sequence[Accepted]:
     """Return *outcomes* if there is no refusal among them, and raise the first one else."""
-    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
-    if len(accepted) == len(outcomes):
-        return accepted
+    if all(type(outcome) is Accepted for outcome in outcomes):
+        return cast("Sequence[Accepted]", outcomes)
     unconfirmed = [outcome for outcome in outcomes if isinstance(outcome, DurabilityNotReached)]
     for place, outcome in enumerate(outcomes, start=done):
         if not isinstance(outcome, Accepted | Withheld | DurabilityNotReached):

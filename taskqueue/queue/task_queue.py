@@ -15,7 +15,7 @@ from taskqueue.batching import Batcher, isolated
 from taskqueue.codec import Entry, encode_entry
 from taskqueue.connect import Connector
 from taskqueue.errors import InvalidSetting, TaskNotFound, TaskQueueError
-from taskqueue.queue.bulk import Bulk, accepted_task
+from taskqueue.queue.bulk import Bulk, offered_task, with_place
 from taskqueue.queue.opening import QueueOptions, open_store
 from taskqueue.queue.operating import OperatorCalls
 from taskqueue.queue.waiting import Waiting
@@ -233,7 +233,9 @@ class TaskQueue(OperatorCalls):
             reserve=reserve,
         )
         entry = self._encode(spec)
-        return accepted_task(entry, await self._enqueuing.submit(entry))
+        accepted = self._enqueuing.submit(entry)
+        task = offered_task(entry)
+        return with_place(task, await accepted)
 
     @overload
     async def enqueue_many(

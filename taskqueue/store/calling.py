@@ -50,6 +50,7 @@ _REFUSED_FOR_NOW = (
     "UNBLOCKED",
 )
 _RETRIED: tuple[type[Exception], ...] = (
+    redis_errors.InvalidResponse,
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from taskqueue.codec import decode_task
 from taskqueue.ranking import Order
@@ -33,8 +33,7 @@ class QueueSettings:
     retention: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A task that the server has stored: its place, and when it was accepted (epoch ms)."""
 
     sequence: int

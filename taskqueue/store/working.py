@@ -62,6 +62,8 @@ class WorkerVerbs(StoreBase):
         Returns:
             One word for each completion, and the claim if one was asked for.
         """
+        if claim is not None and not completions:
+            return [], await self.claim(claim, patience=patience)
         # All but the last portion only report; the claim belongs to the last.
         words: list[Ended] = []
         starts = range(0, max(len(completions), 1), _MOST_REPORTS)

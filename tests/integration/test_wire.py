@@ -159,7 +159,9 @@ async def test_errors_among_good_replies_reach_who_made_the_mistake(server: Real
         assert len({id(reply) for reply in replies[1::2]}) == 5
 
 
-@pytest.mark.parametrize("wrong", [None, True, object(), "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [None, True, object(), "\ud800"], ids=["none", "bool", "object", "surrogate"]
+)
 @on_both_loops
 async def test_what_cannot_be_sent_is_refused_and_mixes_up_nothing(server: RealServer, wrong: Any) -> None:
     """The calls before and after it have their own replies."""

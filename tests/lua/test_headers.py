@@ -304,7 +304,8 @@ def test_numbers_become_text_by_one_function(name: str) -> None:
             _, dot, field = used.rpartition(".")
 
             assert used not in numbers, f"{name}: {line.strip()}"
-            assert not dot or field not in NUMERIC_FIELDS, f"{name}: {line.strip()}"
+            is_number = dot and not used.startswith("keys.") and field in NUMERIC_FIELDS
+            assert not is_number, f"{name}: {line.strip()}"
 
 
 NUMERIC_FIELDS = {
@@ -329,7 +330,7 @@ def test_lua_spells_keys_as_python_does() -> None:
         theirs, ours = spelled[name.encode()], getattr(keys, name)
         if callable(ours):
             given = arguments.get(name, ("x",))
-            ours, theirs = ours(*given), theirs(*(each.encode() for each in given))
+            ours, theirs = ours(*given), theirs + ":".join(given).encode()
         assert theirs.decode() == ours
 
 

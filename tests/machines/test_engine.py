@@ -132,11 +132,11 @@ class Engine(RuleBasedStateMachine):
         }
         room = {tenant: model.tenant_room(tenant) for tenant in TENANTS}
         for entry in entries:
-            spec, tenant = entry.spec, entry.tenant
+            spec, head, tenant = entry.spec, entry.head, entry.head.tenant
             holder = keys.get((tenant, spec.idempotency_key)) if spec.idempotency_key else None
             task = ModelTask(
-                entry.id, entry.type, tenant, entry.priority, entry.reserve, spec.idempotency_key,
-                f"{entry.type}{spec.payload}", 0, model.now,
+                entry.id, head.type, tenant, head.priority, head.reserve, spec.idempotency_key,
+                f"{head.type}{spec.payload}", 0, model.now,
             )  # fmt: skip
             if holder is not None:
                 words.append(("taken", holder.id, holder.fingerprint == task.fingerprint))

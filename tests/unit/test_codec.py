@@ -56,8 +56,13 @@ def test_the_header_of_a_plain_task() -> None:
     entry = entry_of(priority=5)
 
     assert entry.blob == b"CHATGPT|default||5|0||||||0\n" + msgpack.packb({"prompt": "hi"})
-    assert (entry.type, entry.tenant, entry.group, entry.priority) == ("CHATGPT", "default", "default", 5)
-    assert (entry.delay_ms, entry.not_before_ms, entry.idem, entry.reserve) == (None, None, "", False)
+    assert (entry.head.type, entry.head.tenant, entry.head.group, entry.head.priority) == (
+        "CHATGPT",
+        "default",
+        "default",
+        5,
+    )
+    assert (entry.delay_ms, entry.not_before_ms, entry.idem, entry.head.reserve) == (None, None, "", False)
 
 
 def test_the_header_of_a_task_with_everything() -> None:
@@ -80,7 +85,12 @@ def test_the_header_of_a_task_with_everything() -> None:
     assert fields[7:10] == [idem.decode().rstrip("="), "3", "1500"]
     assert entry.idem == fields[7]
     assert len(fields[6]) == 16
-    assert (entry.id, entry.group, entry.priority, entry.reserve) == ("my-id", "acme!", 11, True)
+    assert (entry.id, entry.head.group, entry.head.priority, entry.head.reserve) == (
+        "my-id",
+        "acme!",
+        11,
+        True,
+    )
     extras = entry.blob.partition(b"\n")[2][: int(fields[10])]
     assert decode_value(extras) == {
         "idempotency_key": "key ☃",
@@ -119,7 +129,7 @@ def test_a_reserved_task_stands_in_the_band_above_all_priorities() -> None:
     entry = encode_entry(spec, max_bytes=MIB, order=Order(highest_priority=100))
     task = decode_task(entry.id, record_of(entry))
 
-    assert entry.priority == 101
+    assert entry.head.priority == 101
     assert (task.priority, task.reserved, task.tenant) == (101, True, "default")
 
 

@@ -184,7 +184,7 @@ async def test_a_damaged_record_among_quick_tasks_harms_no_other() -> None:
     damaged = claimed_task("GROK", {"name": "damaged"}, task_id="damaged")
     damaged.record = b"garbage"
 
-    bench.loop._hold([claimed_task("GROK", {"name": "sound"}, task_id="sound"), damaged], 0.0)
+    bench.loop._starter._hold([claimed_task("GROK", {"name": "sound"}, task_id="sound"), damaged], 0.0)
 
     assert bench.slots.free == 19
     await bench.loop.run_once()

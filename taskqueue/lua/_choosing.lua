@@ -1,0 +1,128 @@
+-- Chooses the best tasks over all lanes of the wanted types, in exact order, up to what was asked.
+-- Lanes are merged by a heap. A lane is opened (its first tasks read) only when its rank in the
+-- index comes to the top, and read in windows that grow; nothing that is parked or whose type has
+-- no room is looked at. So a claim costs O(types + log lanes) and O(log n) a task.
+local INDEX_WINDOW = 32
+
+local taken, opened = {}, {}
+local limit_of_claim, virtual_of_claim
+
+-- Puts the next lane of a type's index on the heap, unopened: an entry with a rank and no tasks.
+local function next_lane(want)
+  if not want.entries or (want.at > #want.entries and #want.entries == INDEX_WINDOW * 2) then
+    local from = want.offset
+    want.entries = call("ZREVRANGE", want.kind.index, from, from + INDEX_WINDOW - 1, "WITHSCORES")
+    want.offset = from + INDEX_WINDOW
+    want.at = 1
+  end
+  local group = want.entries[want.at]
+  if group then
+    heap_push({ want = want, group = group, rank = tonumber(want.entries[want.at + 1]), head = math.huge })
+    want.at = want.at + 2
+  end
+end
+
+local function read_window(entry)
+  local from = entry.read
+  local size = min(entry.window, limit_of_claim - #taken)
+  entry.tasks = call("ZREVRANGE", entry.lane.ready, from, from + size - 1, "WITHSCORES")
+  entry.read = from + size
+  entry.window = entry.window * 2
+  entry.at = 1
+end
+
+-- Ranks an opened lane by its real head; false when it has no task left.
+local function rank_entry(entry)
+  if entry.at > #entry.tasks then
+    if #taken >= limit_of_claim then
+      return false
+    end
+    read_window(entry)
+  end
+  local head = tonumber(entry.tasks[entry.at + 1])
+  if not head then
+    return false
+  end
+  entry.head = head
+  entry.priority = priority_of(head)
+  entry.rank = policy.rank(head, entry.priority, entry.lane.tenant.virtual)
+  return true
+end
+
+local function open_lane(entry)
+  local lane = lane_of(entry.want.kind.name, entry.group)
+  touch_lane(lane)
+  local tenant = lane.tenant
+  tenant.room = tenant.room or room_of(tenant)
+  if policy.virtual then
+    tenant.virtual = tenant.virtual or virtual_time(tenant)
+  else
+    tenant.virtual = 0
+  end
+  entry.lane, entry.taken, entry.read, entry.tasks, entry.at = lane, 0, 0, {}, 1
+  -- Alone, it will be read in one go; among many, a little at a time.
+  entry.window = max(2, math.ceil((limit_of_claim - #taken) / (#heap + 1)))
+  opened[#opened + 1] = entry
+  local indexed = entry.rank
+  local has_tasks = rank_entry(entry)
+  -- An index that does not tell the truth is mended.
+  lane.is_changed = lane.is_changed or not has_tasks or entry.rank ~= indexed
+  return has_tasks
+end
+
+local function service_cost(tenant)
+  return max(1, floor(WEIGHT_UNIT / tenant.weight))
+end
+
+local function take_head(entry)
+  local lane = entry.lane
+  local tenant = lane.tenant
+  local id = entry.tasks[entry.at]
+  -- Every field is named here: a table that grows later is built again and again.
+  taken[#taken + 1] = {
+    id = id, entry = entry, priority = entry.priority, run = keys.run .. id,
+    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0,
+  }
+  entry.taken = entry.taken + 1
+  entry.at = entry.at + 2
+  entry.want.open = entry.want.open - 1
+  if not lane.reserved then
+    tenant.room = tenant.room - 1
+  end
+  if policy.virtual then
+    virtual_of_claim = max(virtual_of_claim, tenant.virtual)
+    tenant.virtual = tenant.virtual + service_cost(tenant)
+  end
+end
+
+-- Every turn opens, drops, re-ranks or takes; each of these happens a bounded number of times.
+local function choose_tasks()
+  while #taken < limit_of_claim do
+    local entry = heap[1]
+    if not entry then
+      return
+    end
+    local rank = entry.rank
+    if entry.want.open <= 0 then
+      heap_pop()
+    elseif not entry.tasks then
+      heap_pop()
+      next_lane(entry.want)
+      if open_lane(entry) then
+        heap_push(entry)
+      end
+    elseif entry.lane.tenant.room <= 0 and not entry.lane.reserved then
+      heap_pop()
+    elseif policy.virtual and rank_entry(entry) and entry.rank ~= rank then
+      -- Its tenant was served through another lane meanwhile.
+      heap_sift_down()
+    else
+      take_head(entry)
+      if rank_entry(entry) then
+        heap_sift_down()
+      else
+        heap_pop()
+      end
+    end
+  end
+end
