@@ -12,7 +12,7 @@ from typing import Any
 
 from scheduler.run import Run
 from taskqueue.codec import MAX_PAYLOAD, encode_value
-from taskqueue.errors import ServerUnavailable
+from taskqueue.errors import InvalidSetting, ServerUnavailable
 from taskqueue.store import Store
 from taskqueue.task import Task
 
@@ -106,6 +106,21 @@ class Context:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that puts the task's type and id before every message."""
         return _TaskLogger(logging.getLogger("scheduler.handler"), {"task": self.task})
+
+    def charge(self, credits: int) -> None:  # noqa: A002 - the word of the field
+        """Say what this task costs if it completes, in place of its price.
+
+        Never more is charged than the task holds: its price, or its `hold`.
+
+        Args:
+            credits: 0 or more; the last call counts.
+
+        Raises:
+            InvalidSetting: If it is no whole number of 0 or more.
+        """
+        if type(credits) is not int or credits < 0:
+            raise InvalidSetting("credits", credits, "a whole number of 0 or more")
+        self._run.charge = credits
 
     def progress(self, value: Any) -> Awaitable[None]:
         """Store how far the task is, for everybody who reads it; the last value counts.

@@ -30,7 +30,7 @@ from scheduler.options import (
 )
 from scheduler.signature import HandlerFunction, Signature, read_signature
 from taskqueue.errors import InvalidSetting, InvalidTask
-from taskqueue.names import TYPE_RULE, check_type
+from taskqueue.names import TYPE_RULE, WEBHOOK_TYPE, check_type
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -166,6 +166,8 @@ class Handlers:
 
 
 def _checked_type(value: object) -> str:
+    if value == WEBHOOK_TYPE:
+        return WEBHOOK_TYPE
     try:
         return check_type(value)
     except InvalidTask:

@@ -35,6 +35,7 @@ class Run:
         claimed_at: When the claim was sent, on the monotonic clock: the lease cannot have begun
             before.
         deadline: When the attempt times out, on the monotonic clock.
+        charge: What the handler said that the task costs, in credits; None is its price.
         stop: Why the handler was asked to stop, or None.
         has_begun: Whether an async handler's first step was made; before, nothing can be cancelled.
         has_ended: Whether the handler is done; its report may still be on its way.
@@ -42,6 +43,7 @@ class Run:
     """
 
     __slots__ = (
+        "charge",
         "claimed_at",
         "deadline",
         "future",
@@ -63,6 +65,7 @@ class Run:
         self.handler = handler
         self.claimed_at = claimed_at
         self.deadline = deadline
+        self.charge: int | None = None
         self.stop: Stop | None = None
         self.has_begun = False
         self.has_ended = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskqueue.errors import (
         DurabilityNotReached,
         IdempotencyConflict,
+        InsufficientCredits,
         InvalidTask,
         LimitReached,
         PayloadTooLarge,
@@ -38,6 +39,7 @@ __all__ = [
     "Durability",
     "DurabilityNotReached",
     "IdempotencyConflict",
+    "InsufficientCredits",
     "InvalidTask",
     "LimitReached",
     "PayloadTooLarge",

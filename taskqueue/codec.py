@@ -3,7 +3,7 @@
 The record is a line of text that scripts and people can read, then bytes that they need not::
 
     1|<sequence>|<created_ms>|<type>|<tenant>|<group>|<priority>|<cost>|<flags>|<fingerprint>|
-    <idem>|<max_attempts>|<timeout_ms>|<extras_len> LF <extras><payload>
+    <idem>|<max_attempts>|<timeout_ms>|<hook>|<extras_len> LF <extras><payload>
 
 `1` is the version of the format. The enqueue script writes the first three fields; the rest, the
 *blob*, is made here. An empty group is the tenant's own; empty numbers are None. Flags: `R`
@@ -14,13 +14,12 @@ are msgpack. A task without a run hash is QUEUED and never ran.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import blake2b
 from typing import Any, NoReturn
 
+from taskqueue.digests import digest, digest_of_host, digest_of_key
 from taskqueue.errors import InvalidTask, QueueCorrupt, shown
 from taskqueue.ids import new_id
 from taskqueue.names import check_idempotency_key, check_tenant, check_type
@@ -29,6 +28,7 @@ from taskqueue.rules import (
     check_cost,
     check_delay,
     check_durability,
+    check_hold,
     check_id,
     check_max_attempts,
     check_not_before,
@@ -62,7 +62,7 @@ DEFAULT_ORDER = Order()
 RESERVED_SUFFIX = "!"
 """Ends the name of the lane in which a tenant's reserved tasks stand."""
 
-_FIELDS = 14
+_FIELDS = 15
 _LONGEST_HEADER = 512
 _LAST_INSTANT = 253_402_300_799_999
 _REMEMBERED = 4096
@@ -166,14 +166,15 @@ def encode_entry(
 
 def _head(spec: TaskSpec, default_durability: Durability, priority: int) -> Head:
     # These must be exact integers before they may be looked up: True == 1 == 1.0.
-    if type(spec.cost) is not int or spec.max_attempts is not None:
-        check_cost(spec.cost)
+    if type(spec.cost) is not int or spec.hold is not None or spec.max_attempts is not None:
+        check_hold(spec.hold, check_cost(spec.cost))
         check_max_attempts(spec.max_attempts)
     key = (
         spec.type,
         spec.tenant,
         priority,
         spec.cost,
+        spec.hold,
         spec.reserve,
         spec.webhook is None,
         spec.durability,
@@ -194,12 +195,15 @@ def _head(spec: TaskSpec, default_durability: Durability, priority: int) -> Head
 
 def _new_head(spec: TaskSpec, default_durability: Durability, priority: int) -> Head:
     durability = default_durability if spec.durability is None else check_durability(spec.durability)
-    cost, attempts = check_cost(spec.cost), check_max_attempts(spec.max_attempts)
+    attempts = check_max_attempts(spec.max_attempts)
+    cost = check_cost(spec.cost)
+    hold = check_hold(spec.hold, cost)
     type_, tenant, timeout_ms = check_type(spec.type), check_tenant(spec.tenant), check_timeout(spec.timeout)
     own_group = tenant + RESERVED_SUFFIX if spec.reserve else ""
     group = own_group or tenant
     flags = f"{'R' * spec.reserve}{'W' * (spec.webhook is not None)}{_FLAG[durability]}"
-    front = f"{type_}|{tenant}|{own_group}|{priority}|{cost}|{flags}|".encode()
+    price = f"{cost}-{hold}" if hold > cost else f"{cost}"
+    front = f"{type_}|{tenant}|{own_group}|{priority}|{price}|{flags}|".encode()
     back = f"{_number(attempts)}|{_number(timeout_ms)}|".encode()
     return Head(
         type_,
@@ -211,7 +215,7 @@ def _new_head(spec: TaskSpec, default_durability: Durability, priority: int) -> 
         (type_, group, priority),
         front,
         back,
-        front + b"||" + back + b"0\n",
+        front + b"||" + back + b"|0\n",
     )
 
 
@@ -222,24 +226,24 @@ def _number(value: int | None) -> str:
 def _special_blob(spec: TaskSpec, head: Head, payload: bytes) -> tuple[str, bytes]:
     """Return (idem, blob) of a task that can be repeated by id or key, or that has a webhook."""
     extras: dict[str, Any] = {}
-    idem = fingerprint = ""
+    idem = fingerprint = hook = ""
     if spec.idempotency_key is not None:
         key = check_idempotency_key(spec.idempotency_key)
-        idem = _digest(key.encode(), 16)
+        idem = digest_of_key(key)
         extras["idempotency_key"] = key
     if spec.webhook is not None:
-        extras["webhook"] = check_webhook(spec.webhook)
+        webhook = check_webhook(spec.webhook)
+        extras["webhook"] = webhook
+        hook = digest_of_host(webhook["url"])
     if spec.id is not None or idem:
         # Only a task that its caller can name again needs to be compared with its repeat.
         what = f"{head.type}|{head.tenant}|".encode() + canonical(decode_value(payload))
-        fingerprint = _digest(what, 12)
+        fingerprint = digest(what, 12)
     more = canonical(extras) if extras else b""
-    header = head.front + f"{fingerprint}|{idem}|".encode() + head.back + b"%d\n" % len(more)
+    header = (
+        head.front + f"{fingerprint}|{idem}|".encode() + head.back + b"%b|%d\n" % (hook.encode(), len(more))
+    )
     return idem, header + more + payload
-
-
-def _digest(data: bytes, size: int) -> str:
-    return urlsafe_b64encode(blake2b(data, digest_size=size).digest()).rstrip(b"=").decode()
 
 
 def decode_task(
@@ -277,7 +281,7 @@ def _from_record(task_id: str, record: bytes) -> Task:
     fields = record[: max(end, 0)].decode("ascii").split("|")
     if len(fields) != _FIELDS:
         raise QueueCorrupt(f"its header has {len(fields)} fields, not {_FIELDS}")
-    _, sequence, created, type_, tenant, _, priority, cost, flags, _, _, attempts, timeout, more = fields
+    _, sequence, created, type_, tenant, _, priority, price, flags, _, _, attempts, timeout, _, more = fields
     body = end + 1 + int(more)
     extras = _mapping(record[end + 1 : body], "extras") if int(more) else {}
     return Task(
@@ -292,7 +296,7 @@ def _from_record(task_id: str, record: bytes) -> Task:
         max_attempts=int(attempts) if attempts else None,
         timeout=timedelta(milliseconds=int(timeout)) if timeout else None,
         webhook=extras.get("webhook"),
-        cost=int(cost),
+        cost=int(price.partition("-")[0]),
         durability=_durability(flags),
         reserved="R" in flags,
     )
@@ -320,6 +324,10 @@ def _add_run(task: Task, run: Mapping[bytes, bytes]) -> None:
         task.finished_ms = _instant(finished)
     if progress := run.get(b"progress"):
         task.progress = decode_value(progress)
+    if task.state.is_finished:
+        task.charged = int(run.get(b"charged", 0))
+    if delivered := run.get(b"delivered_at"):
+        task.delivered_ms = _instant(delivered)
     if result := run.get(b"result"):
         task.result = decode_value(result)
     if error := run.get(b"error"):

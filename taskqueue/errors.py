@@ -8,6 +8,7 @@
     ├── TaskNotFinished                   redrive of a task that has not failed
     ├── IdempotencyConflict               the key, or the id, already names another task
     ├── QueueFull                         the tenant has as many queued tasks as it may
+    ├── InsufficientCredits               the tenant's balance does not cover the price
     ├── LimitReached                      no free slot for a reserved task
     ├── WaitTimeout (TimeoutError)        the task did not finish in time
     ├── DurabilityNotReached              stored, but not as safely as was asked
@@ -121,6 +122,24 @@ class QueueFull(TaskQueueError):
         super().__init__(f"tenant {shown(tenant)} has reached its {limit:,} queued tasks; try again later")
         self.tenant = tenant
         self.limit = limit
+
+
+class InsufficientCredits(TaskQueueError):
+    """The tenant's balance does not cover the task's price; nothing was stored.
+
+    Attributes:
+        tenant: Whose balance.
+        needed: The price.
+        balance: What is left of its credits; in a bulk, less the prices of the tasks before.
+    """
+
+    def __init__(self, tenant: str, *, needed: int, balance: int) -> None:
+        super().__init__(
+            f"the task costs {needed:,} credits and tenant {shown(tenant)} has {balance:,} left; grant it more"
+        )
+        self.tenant = tenant
+        self.needed = needed
+        self.balance = balance
 
 
 class LimitReached(TaskQueueError):

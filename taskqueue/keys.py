@@ -63,6 +63,10 @@ class Keys:
     def workers(self) -> str:
         return f"{self.prefix}workers"
 
+    @property
+    def owners(self) -> str:
+        return f"{self.prefix}owners"
+
     def task(self, task_id: str) -> str:
         return f"{self.prefix}task:{task_id}"
 
@@ -107,3 +111,15 @@ class Keys:
 
     def inbox(self, owner: str) -> str:
         return f"{self.prefix}inbox:{owner}"
+
+    def api_key(self, key_id: str) -> str:
+        return f"{self.prefix}key:{key_id}"
+
+    def api_keys(self, tenant: str) -> str:
+        return f"{self.prefix}keys:{tenant}"
+
+    def rate(self, key_id: str) -> str:
+        return f"{self.prefix}rate:{key_id}"
+
+    def account(self, tenant: str) -> str:
+        return f"{self.prefix}account:{tenant}"

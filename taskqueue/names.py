@@ -69,6 +69,10 @@ def check_queue_name(value: object, setting: str = "name") -> str:
     return text
 
 
+WEBHOOK_TYPE = "_webhook"
+"""The type of the tasks that scripts make to deliver the end of another one; no user may enqueue it."""
+
+
 def check_type(value: object, field: str = "type") -> str:
     """Return *value* as the type of a task.
 

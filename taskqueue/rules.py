@@ -22,7 +22,7 @@ MOST_ATTEMPTS = 1000
 HIGHEST_COST = 10**12
 LONGEST_URL = 2048
 
-ID_RULE = "text of 1 to 64 of the characters A-Z a-z 0-9 _ -"
+ID_RULE = "text of 1 to 64 of the characters A-Z a-z 0-9 _ -, the first of them no _"
 COST_RULE = f"a whole number from 0 to {HIGHEST_COST:,}"
 ATTEMPTS_RULE = f"a whole number from 1 to {MOST_ATTEMPTS:,}"
 DELAY_RULE = f"a timedelta from 0 to {LONGEST_DELAY.days:,} days"
@@ -41,13 +41,14 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def is_id(value: object) -> bool:
-    """Whether a task can have *value* for its id."""
+    """Whether some task can have *value* for its id."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def check_id(value: object) -> str:
     """Return *value* as the id of a task."""
-    if not isinstance(value, str) or not is_id(value):
+    # Ids that begin with "_" are made by scripts.
+    if not isinstance(value, str) or not is_id(value) or value.startswith("_"):
         raise InvalidTask("id", value, ID_RULE)
     return str.__str__(value)
 
@@ -55,6 +56,15 @@ def check_id(value: object) -> str:
 def check_cost(value: object) -> int:
     """Return *value* as a price in credits."""
     return _whole("cost", value, 0, HIGHEST_COST, COST_RULE)
+
+
+def check_hold(value: object, cost: int) -> int:
+    """Return *value*, the most that may be charged; None is the price itself."""
+    if value is None:
+        return cost
+    return _whole(
+        "hold", value, cost, HIGHEST_COST, f"a whole number from the cost to {HIGHEST_COST:,}, or None"
+    )
 
 
 def check_max_attempts(value: object) -> int | None:
@@ -102,13 +112,11 @@ def check_durability(value: object, field: str = "durability") -> Durability:
     raise InvalidTask(field, value, DURABILITY_RULE)
 
 
-def check_webhook(value: object) -> dict[str, Any] | None:
+def check_webhook(value: object) -> dict[str, Any]:
     """Return *value*, an address or `{"url": address}`, in the second form.
 
     Only its shape is checked here: whether the host may be called is decided when it is called.
     """
-    if value is None:
-        return None
     if isinstance(value, str):
         return {"url": _check_url(value, "webhook")}
     if not isinstance(value, Mapping) or set(value) != {"url"}:

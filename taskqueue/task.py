@@ -78,7 +78,10 @@ class TaskSpec:
         id: Made by the caller before the first try, so that a retry after a lost answer cannot
             make a second task; None makes one here.
         webhook: Address to be told at the end, as text or as `{"url": ...}`.
-        cost: Price in credits, stored with the task.
+        cost: Price in credits. A metered tenant's balance must cover it, when the task is
+            accepted and when it starts; it is charged when the task completes.
+        hold: The most that may be charged, where a handler may charge more than the cost; None is
+            the cost.
         durability: When it counts as accepted; None takes the queue's.
         reserve: Take one of the tenant's concurrent slots now, or refuse with `LimitReached`;
             the task runs before every other priority.
@@ -96,6 +99,7 @@ class TaskSpec:
     id: str | None = None
     webhook: str | Mapping[str, Any] | None = None
     cost: int = 0
+    hold: int | None = None
     durability: Durability | str | None = None
     reserve: bool = False
 
@@ -126,7 +130,8 @@ class Task:
     """A snapshot of one task, as the server knew it when it was read.
 
     Times are UTC; the `_ms` fields hold the same instants as epoch milliseconds of the server's
-    clock. `sequence` is the place by submission: it never changes, except by a redrive.
+    clock. `sequence` is the place by submission: it never changes, except by a redrive. `charged` is
+    what it cost in credits: None until it has finished, 0 if it did not complete.
     """
 
     id: str
@@ -151,6 +156,8 @@ class Task:
     timeout: timedelta | None = None
     webhook: dict[str, Any] | None = None
     cost: int = 0
+    charged: int | None = None
+    delivered_ms: int | None = None
     durability: Durability = Durability.MEMORY
     worker: str | None = None
     reserved: bool = False
@@ -169,6 +176,11 @@ class Task:
     def finished_at(self) -> datetime | None:
         """When it ended; None before that."""
         return instant(self.finished_ms)
+
+    @property
+    def delivered_at(self) -> datetime | None:
+        """When its webhook was taken; None before that, and without a webhook."""
+        return instant(self.delivered_ms)
 
     @property
     def not_before(self) -> datetime | None:

@@ -17,10 +17,11 @@ from taskqueue.keys import Keys
 from taskqueue.ranking import Order, policy
 
 PLACES = ("ready", "delayed", "leased", "finished")
+DELIVERIES_A_HOST = 4
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
-LASTING = ("meta", "seq", "types", "tenants", "limited", "virtual", "due", "workers", "leased")
-LASTING_KINDS = ("ready", "lanes", "delayed", "count", "limit", "wake")
-EXPIRING_KINDS = ("finished", "dead", "waiters", "inbox", "claims")
+LASTING = ("meta", "seq", "types", "tenants", "limited", "virtual", "due", "workers", "leased", "owners")
+LASTING_KINDS = ("ready", "lanes", "delayed", "count", "limit", "wake", "keys", "account")
+EXPIRING_KINDS = ("finished", "dead", "waiters", "inbox", "claims", "rate")
 
 
 @dataclass
@@ -65,8 +66,10 @@ def audit(client: redis.Redis, queue: str) -> list[str]:
     auditor = _Auditor(found)
     auditor.places()
     auditor.counters()
+    auditor.credits()
     auditor.lanes()
     auditor.due()
+    auditor.api_keys()
     auditor.lifetimes()
     return auditor.problems
 
@@ -158,6 +161,27 @@ class _Auditor:
                 if fields != dict(counts.get(name, {})):
                     self.say(f"{name} says {fields}, a recount {dict(counts.get(name, {}))}")
 
+    def credits(self) -> None:
+        """What is held is what PROCESSING tasks hold; what was spent is what ended ones were charged.
+
+        The records of charged tasks go with their retention: until then nothing less was spent.
+        """
+        held: Counter[str] = Counter()
+        charged: Counter[str] = Counter()
+        for task_id, run in self.runs.items():
+            tenant = self.headers[task_id]["tenant"] if task_id in self.headers else ""
+            if "hold" in run and self.states[task_id] != "PROCESSING":
+                self.say(f"{task_id} is {self.states[task_id]} and holds credits")
+            held[tenant] += int(run.get("hold", 0))
+            charged[tenant] += int(run.get("charged", 0))
+        for tenant, limit in self.found.of("limit", "tenant").items():
+            if int(limit.get("held", 0)) != held[tenant]:
+                self.say(f"tenant {tenant} holds {limit.get('held', 0)}, its tasks {held[tenant]}")
+            if "granted" in limit and int(limit.get("spent", 0)) < charged[tenant]:
+                self.say(f"tenant {tenant} spent {limit.get('spent', 0)}, its tasks {charged[tenant]}")
+            if "waits" in limit and not held[tenant]:
+                self.say(f"tenant {tenant} waits for credits that nobody holds")
+
     def lanes(self) -> None:
         """A lane is in its index, ranked by its head, if and only if it may run."""
         expected: dict[str, dict[str, float]] = {}
@@ -165,8 +189,10 @@ class _Auditor:
             type_, _, group = name.partition(":")
             tenant, reserved = group.removesuffix("!"), group.endswith("!")
             limit = self.found.values.get(f"limit:tenant:{tenant}", {})
-            full = "max" in limit and int(limit.get("used", 0)) >= int(limit["max"])
-            if limit.get("paused") == "1" or (full and not reserved):
+            most = limit.get("max", DELIVERIES_A_HOST if tenant.startswith("_") else None)
+            full = most is not None and int(limit.get("used", 0)) >= int(most)
+            waits = "waits" in limit and "granted" in limit
+            if limit.get("paused") == "1" or waits or (full and not reserved):
                 continue
             head = int(max(members.values()))
             virtual = int(self.found.values.get("virtual", {}).get(tenant, 0))
@@ -183,6 +209,21 @@ class _Auditor:
         if self.found.values.get("due", {}) != expected:
             self.say(f"due is {self.found.values.get('due')}, should be {expected}")
 
+    def api_keys(self) -> None:
+        """A key is in the index of its tenant, until its end has come; of what ended, traces may be left."""
+        indexes, records = self.found.of("keys"), self.found.of("key")
+        for key_id, record in records.items():
+            end, tenant = float(record.get("expires", "inf")), record["tenant"]
+            indexed = indexes.get(tenant, {}).get(key_id)
+            if indexed != end and not (indexed is None and "expires" in record):
+                self.say(f"API key {key_id} ends at {end}, and at {indexed} in the index of {tenant}")
+        for tenant, index in indexes.items():
+            lost = {key_id for key_id, end in index.items() if end == float("inf")} - records.keys()
+            if lost:
+                self.say(f"keys:{tenant} has {lost} without a record")
+        if set(self.found.values.get("owners", ())) != indexes.keys():
+            self.say(f"owners is {self.found.values.get('owners')}, should be {sorted(indexes)}")
+
     def lifetimes(self) -> None:
         """What must expire does, what must last does, and nothing else is there."""
         for name, ttl in self.found.ttl.items():
@@ -192,6 +233,8 @@ class _Auditor:
                 expected = True
             elif kind in EXPIRING_KINDS:
                 expected = False
+            elif kind == "key":
+                expected = "expires" not in self.found.values[name]
             elif kind in {"task", "run"}:
                 expected = self.states.get(rest) not in ENDED
             elif kind == "idem":

@@ -24,6 +24,7 @@ PROMISED = {
     "InvalidTask",
     "LimitReached",
     "PayloadTooLarge",
+    "InsufficientCredits",
     "QueueFull",
     "ServerUnavailable",
     "ServerUnsuitable",

@@ -74,20 +74,23 @@ local function service_cost(tenant)
   return max(1, floor(WEIGHT_UNIT / tenant.weight))
 end
 
-local function take_head(entry)
+local function take_head(entry, hold)
   local lane = entry.lane
   local tenant = lane.tenant
   local id = entry.tasks[entry.at]
   -- Every field is named here: a table that grows later is built again and again.
   taken[#taken + 1] = {
     id = id, entry = entry, priority = entry.priority, run = keys.run .. id,
-    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0,
+    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0, hold = hold,
   }
   entry.taken = entry.taken + 1
   entry.at = entry.at + 2
   entry.want.open = entry.want.open - 1
   if not lane.reserved then
     tenant.room = tenant.room - 1
+  end
+  if hold then
+    tenant.held = tenant.held + hold
   end
   if policy.virtual then
     virtual_of_claim = max(virtual_of_claim, tenant.virtual)
@@ -117,8 +120,12 @@ local function choose_tasks()
       -- Its tenant was served through another lane meanwhile.
       heap_sift_down()
     else
-      take_head(entry)
-      if rank_entry(entry) then
+      local is_metered = entry.lane.tenant.is_metered
+      local hold = is_metered and hold_of(entry)
+      if hold or not is_metered then
+        take_head(entry, hold)
+      end
+      if not entry.is_closed and rank_entry(entry) then
         heap_sift_down()
       else
         heap_pop()

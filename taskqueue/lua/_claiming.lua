@@ -7,6 +7,9 @@ local function untake_from(first)
   for index = #taken, first, -1 do
     local entry = taken[index].entry
     entry.taken = entry.taken - 1
+    if taken[index].hold then
+      entry.lane.tenant.held = entry.lane.tenant.held - taken[index].hold
+    end
     if policy.virtual then
       entry.lane.tenant.virtual = entry.lane.tenant.virtual - service_cost(entry.lane.tenant)
     end
@@ -34,6 +37,10 @@ end
 
 local function write_task(task, lane, worker, request)
   task.token = text(task.deliveries) .. "-" .. request
+  if task.hold then
+    call("HSET", task.run, "hold", task.hold)
+    tally(lane.tenant.limit, "held", task.hold)
+  end
   if task.deliveries == 1 then
     call("HSET", task.run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
       "deliveries", 1, "worker", worker, "started_at", now)
@@ -47,13 +54,19 @@ end
 local function write_claim(worker, request, claims, lease)
   local leases, stored = {}, { request }
   for _, entry in ipairs(opened) do
+    -- What was taken is the top of the lane, unless tasks that are ended stood between.
     if entry.taken > 0 then
-      call("ZPOPMAX", entry.lane.ready, entry.taken)
+      if not entry.has_broke then
+        call("ZPOPMAX", entry.lane.ready, entry.taken)
+      end
       entry.lane.is_changed = true
     end
   end
   for _, task in ipairs(taken) do
     local lane = task.entry.lane
+    if task.entry.has_broke then
+      call("ZREM", lane.ready, task.id)
+    end
     count_queued(lane, task.priority, -1)
     -- Without a record there is nothing to run: the id only leaves the lane.
     if task.record then
@@ -129,9 +142,23 @@ local function claim_tasks(at, claims)
     read_runs()
   end
 
+  if #broke > 0 then
+    local ends = {}
+    for _, task in ipairs(broke) do
+      ends[task.id] = task.header
+    end
+    plan_ends(ends)
+  end
+
   -- Apply
+  write_affording()
   if #taken > 0 then
     write_claim(worker, request, claims, lease)
+  end
+  if #broke > 0 then
+    write_tallies()
+    write_places()
+    write_ends()
   end
   refresh_lanes()
   for _, want in ipairs(wants) do

@@ -5,7 +5,7 @@
 -- Returns the claim, or nil and the outcome that this token has had already.
 local function read_claim(id, token)
   local key = keys.run .. id
-  local run = call("HMGET", key, "state", "token", "outcome", "cancel")
+  local run = call("HMGET", key, "state", "token", "outcome", "cancel", "hold")
   if not run[2] or run[2] ~= token then
     return nil, "stale"
   end
@@ -19,7 +19,7 @@ local function read_claim(id, token)
   -- Every field is named here: a table that grows later is built again and again.
   return {
     id = id, run = key, header = header, is_cancelled = run[4] == "1",
-    outcome = false, value = false, due = false, crashes = 0,
+    outcome = false, value = false, due = false, crashes = 0, charge = header.cost, hold = tonumber(run[5] or nil),
   }
 end
 
@@ -43,6 +43,7 @@ local function requeue(claim, outcome, due)
   released[#released + 1] = claim.id
   count_processing(header.lane, -1)
   count_queued(header.lane, header.priority, 1)
+  end_hold(claim, 0)
   call("HSET", claim.run, "state", "QUEUED", "outcome", outcome)
   place(claim.id, header.lane, header.priority, header.sequence, due)
 end
@@ -50,7 +51,11 @@ end
 local function finish(claim, state, outcome, field, value)
   released[#released + 1] = claim.id
   count_processing(claim.header.lane, -1)
+  local charge = end_hold(claim, state == "COMPLETED" and claim.charge or 0)
   call("HSET", claim.run, "state", state, "outcome", outcome, "finished_at", now, field, value)
+  if charge > 0 then
+    call("HSET", claim.run, "charged", charge)
+  end
   end_task(claim.id, claim.run, claim.header, state == "FAILED")
 end
 

@@ -1,6 +1,7 @@
 -- The keys that only a script can name: whole, or up to the name that follows (`ready` and `idem` take
 -- two, with a colon between). taskqueue/keys.py spells the same; a test compares them.
 local keys = {
+  seq = prefix .. "seq",
   types = prefix .. "types",
   tenants = prefix .. "tenants",
   due = prefix .. "due",
@@ -23,4 +24,5 @@ local keys = {
   count_tenant = prefix .. "count:tenant:",
   idem = prefix .. "idem:",
   inbox = prefix .. "inbox:",
+  api_keys = prefix .. "keys:",
 }

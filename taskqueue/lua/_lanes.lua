@@ -6,6 +6,7 @@
 -- when the script first touches it; whoever changes it on the server changes it there too.
 local WEIGHT_UNIT = 1000
 local RESERVED = "!"
+local DELIVERIES_A_HOST = 4
 
 local known_types = {}
 local function type_named(name)
@@ -45,6 +46,10 @@ local function tenant_named(name)
       used = 0,
       is_paused = false,
       weight = 1,
+      is_metered = false,
+      balance = 0,
+      held = 0,
+      waits = false,
     }
     known_tenants[name] = tenant
   end
@@ -82,19 +87,18 @@ local function all_types()
   return type_names
 end
 
--- Both limits have the same fields. Returns what else was asked for.
-local function read_limit(limited, field)
-  local values = call("HMGET", limited.limit, "max", "used", "paused", field)
-  limited.most = tonumber(values[1] or nil) or false
+-- Both limits have these fields. Names that begin with "_" are of deliveries to one host.
+local function read_limit(limited, values)
+  local is_host = limited.delayed and sub(limited.name, 1, 1) == "_"
+  limited.most = tonumber(values[1] or nil) or (is_host and DELIVERIES_A_HOST)
   limited.used = tonumber(values[2] or 0)
   limited.is_paused = values[3] == "1"
   limited.is_read = true
-  return values[4]
 end
 
 local function read_type(kind)
   if not kind.is_read then
-    read_limit(kind, "max")
+    read_limit(kind, call("HMGET", kind.limit, "max", "used", "paused"))
     kind.lanes = call("ZCARD", kind.index)
     kind.is_awake = call("LLEN", kind.wake) > 0
   end
@@ -102,7 +106,14 @@ end
 
 local function read_tenant(tenant)
   if not tenant.is_read then
-    tenant.weight = tonumber(read_limit(tenant, "weight") or 1)
+    local values =
+      call("HMGET", tenant.limit, "max", "used", "paused", "weight", "granted", "spent", "held", "waits")
+    read_limit(tenant, values)
+    tenant.weight = tonumber(values[4] or 1)
+    tenant.is_metered = values[5] ~= false
+    tenant.balance = tonumber(values[5] or 0) - tonumber(values[6] or 0)
+    tenant.held = tonumber(values[7] or 0)
+    tenant.waits = values[8] == "1"
   end
 end
 
@@ -144,6 +155,9 @@ end
 -- All lanes of a tenant stand and fall together: with its limit, its pause and its service.
 local function touch_family(tenant)
   probe("hash", tenant.limit)
+  if sub(tenant.name, 1, 1) == "_" then
+    return
+  end
   for _, type in ipairs(all_types()) do
     touch_one(lane_of(type, tenant.name))
     touch_one(lane_of(type, tenant.name .. RESERVED))
@@ -163,7 +177,7 @@ local function touch_lane(lane)
     if policy.virtual then
       probe("zset", keys.virtual)
     end
-    if policy.virtual or tenant.most then
+    if policy.virtual or tenant.most or tenant.is_metered then
       touch_family(tenant)
     end
   end
@@ -197,7 +211,8 @@ local function lane_refresh(lane)
   read_tenant(tenant)
   local head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
   local stored = call("ZSCORE", kind.index, group)
-  if not head or tenant.is_paused or (room_of(tenant) <= 0 and not lane.reserved) then
+  local is_parked = tenant.is_paused or tenant.waits or (room_of(tenant) <= 0 and not lane.reserved)
+  if not head or is_parked then
     if stored then
       call("ZREM", kind.index, group)
       kind.lanes = kind.lanes - 1
@@ -220,7 +235,7 @@ local function refresh_lanes(all)
   repeat
     lifted = false
     for _, lane in ipairs(touched) do
-      if all or lane.is_changed or policy.virtual or lane.tenant.most then
+      if all or lane.is_changed or policy.virtual or lane.tenant.most or lane.tenant.is_metered then
         if lane_refresh(lane) then
           changed = changed + 1
           touched_types[lane.kind] = true

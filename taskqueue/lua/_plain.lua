@@ -1,6 +1,6 @@
 -- The short way of enqueue, for the calls that are most frequent: tasks without delay, key and slot,
 -- with ids that differ, of types and tenants that have tasks already and are neither paused nor
--- limited, under a policy without virtual time. It writes what the long way would (tests compare
+-- limited nor metered, under a policy without virtual time. It writes what the long way would (tests compare
 -- the two), with fewer commands and a fraction of the work.
 
 -- Plan half. Reads the lanes of the bands; nil if something about one of them is special. A band is
@@ -13,7 +13,7 @@ local function plan_plain(band_count, at)
     local lane = lanes[name]
     if not lane then
       local limit_type = call("HMGET", keys.limit_type .. type, "max", "paused")
-      local limit_tenant = call("HMGET", keys.limit_tenant .. group, "max", "paused")
+      local limit_tenant = call("HMGET", keys.limit_tenant .. group, "max", "paused", "granted")
       lane = {
         type = type,
         group = group,
@@ -26,7 +26,8 @@ local function plan_plain(band_count, at)
         size = 0,
         head = -math.huge,
       }
-      if limit_type[1] or limit_type[2] or limit_tenant[1] or limit_tenant[2] or sub(group, -1) == "!" then
+      local is_limited = limit_type[1] or limit_type[2] or limit_tenant[1] or limit_tenant[2]
+      if is_limited or limit_tenant[3] or sub(group, -1) == "!" then
         return nil
       elseif call("HLEN", lane.count_type) == 0 or call("HLEN", lane.count_tenant) == 0 then
         return nil

@@ -1,10 +1,13 @@
 -- The header of a task's record: 1|sequence|created|type|tenant|group|priority|cost|flags|
--- fingerprint|idem|max_attempts|timeout|extras_len\n, at most HEADER bytes (taskqueue/codec.py).
+-- fingerprint|idem|max_attempts|timeout|hook|extras_len\n, at most HEADER bytes (taskqueue/codec.py).
+-- cost is "4", or "4-10" where up to 10 may be charged.
 local HEADER = 512
-local HEADER_PATTERN = "^1|(%d+)|(%d+)|([^|\n]+)|([^|\n]+)|([^|\n]*)|(%d+)|%d+|%a*|([^|\n]*)|([^|\n]*)|"
+local HEADER_PATTERN = "^1|(%d+)|(%d+)|([^|\n]+)|([^|\n]+)|([^|\n]*)|(%d+)|(%d+)%-?(%d*)|%a*|([^|\n]*)|([^|\n]*)|"
+  .. "%d*|%d*|(%w*)|"
 
 local function parse_header(record)
-  local sequence, created, type, tenant, group, priority, fingerprint, idem = match(record, HEADER_PATTERN)
+  local sequence, created, type, tenant, group, priority, cost, hold, fingerprint, idem, hook =
+    match(record, HEADER_PATTERN)
   if not sequence then
     return nil
   end
@@ -14,6 +17,9 @@ local function parse_header(record)
     type = type,
     lane = lane_of(type, group == "" and tenant or group),
     priority = tonumber(priority),
+    cost = tonumber(cost),
+    hold = tonumber(hold ~= "" and hold or cost),
+    hook = hook,
     fingerprint = fingerprint,
     idem = idem,
     waiting = false,

@@ -24,5 +24,5 @@ MOVES
 COST
   O(types + log lanes) and O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places promoting heap choosing claiming
+-- include: base keys meta policy lanes counts record places ending promoting heap affording choosing claiming
 return claim_tasks(3, KEYS[2])

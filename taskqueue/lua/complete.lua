@@ -9,8 +9,9 @@ ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
   count    int   how many tasks follow
-  rest...  str   each task as id, token, result (msgpack); then, optionally, a claim as in
-                 claim.lua: worker, request, lease, limit, types with their slots
+  rest...  str   each task as id, token, result (msgpack), charge ("" for its price); then,
+                 optionally, a claim as in claim.lua: worker, request, lease, limit, types with
+                 their slots
 RETURNS
   {words, claim}     words: one per task: "completed" (also for a repeat), "stale", or the outcome
                      that this token has had already; claim: the reply of claim.lua, or {}
@@ -20,16 +21,16 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending promoting heap choosing claiming holding
+-- include: base keys meta policy lanes counts record places ending credits holding promoting heap affording choosing claiming
 local count = tonumber(ARGV[3])
 
 -- Plan
 local words, completed, ends = {}, {}, {}
-if ARGV[4 + count * 3] then
+if ARGV[4 + count * 4] then
   call("GET", KEYS[2])
 end
 for index = 1, count do
-  local at = 4 + (index - 1) * 3
+  local at = 4 + (index - 1) * 4
   local id = ARGV[at]
   local claim, outcome = read_claim(id, ARGV[at + 1])
   if not outcome and ends[id] then
@@ -38,6 +39,7 @@ for index = 1, count do
   if not outcome then
     outcome = "completed"
     claim.value = ARGV[at + 2]
+    claim.charge = tonumber(ARGV[at + 3]) or claim.charge
     plan_return(claim)
     completed[#completed + 1] = claim
     ends[id] = claim.header
@@ -54,7 +56,7 @@ if #completed > 0 then
   write_returns()
 end
 
-local at = 4 + count * 3
+local at = 4 + count * 4
 local reply = {}
 if ARGV[at] then
   reply = claim_tasks(at, KEYS[2])

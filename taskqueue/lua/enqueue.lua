@@ -13,6 +13,7 @@ ARGV
   prefix      str   of the queue's keys
   now         int   "" reads the server's clock
   atomic      int   1: one refusal refuses all
+  together    int   1: the tasks of a tenant are paid one after the other; 0: each by itself
   max_queued  int   QUEUED tasks a tenant may have; "" for no limit
   bands       int   how many bands follow: lanes and priorities
   width       int   4: tasks as described below; 2: all without due and idem, their ids differ
@@ -24,6 +25,7 @@ RETURNS
       accepted   sequence, created ms, due ms or ""   (also a repeat of the same id)
       taken      id of the holder, 1 if its payload is the same, "id" or "key"
       full       limit, "", ""
+      poor       price, balance, ""
       no_slot    limit, "", ""
       withheld   "", "", ""     fine by itself, but another one was refused and `atomic` was asked
   {"exhausted"}                      the counter has reached its end
@@ -35,9 +37,9 @@ COST
 ]]
 -- include: base keys meta policy plain
 local seq, types, tenants = KEYS[2], KEYS[3], KEYS[4]
-local atomic, max_queued = ARGV[3] == "1", tonumber(ARGV[4])
-local band_count, width = tonumber(ARGV[5]), tonumber(ARGV[6])
-local first_task_key, first_band, first_task = 6, 7, 7 + band_count * 3
+local atomic, together, max_queued = ARGV[3] == "1", ARGV[4] == "1", tonumber(ARGV[5])
+local band_count, width = tonumber(ARGV[6]), tonumber(ARGV[7])
+local first_task_key, first_band, first_task = 6, 8, 8 + band_count * 3
 local count = #KEYS - first_task_key + 1
 
 -- Plan -------------------------------------------------------------------------------------------
@@ -70,6 +72,7 @@ for index = 1, band_count do
   bands[text(index)] = { lane = lane, priority = tonumber(ARGV[at + 2]) }
   touch_lane(lane)
   lane.tenant.room = room_of(lane.tenant)
+  lane.tenant.funds = lane.tenant.is_metered and lane.tenant.balance or math.huge
   -- What has counters is known already: types stay, and a tenant goes only when it has none left.
   if probe("hash", lane.kind.count) == 0 or probe("hash", lane.tenant.count) == 0 then
     new_lanes[#new_lanes + 1] = lane
@@ -93,7 +96,7 @@ local function due_of(given, lane)
 end
 
 local function fingerprint_of(record)
-  return match(record, "^[^|]*|[^|]*|[^|]*|%d+|%d+|%a*|([^|]*)|")
+  return match(record, "^[^|]*|[^|]*|[^|]*|%d+|%d+%-?%d*|%a*|([^|]*)|")
 end
 
 -- The refusal of a task whose id or key is taken by a task with the fingerprint `theirs`.
@@ -119,6 +122,9 @@ local function refusal(key, at, lane)
   if twin then
     return taken(sub(key, id_starts), fingerprint_of(ARGV[twin + width - 1]), record, "id")
   end
+  if max_queued and tenant.queued >= max_queued then
+    return { "full", max_queued, "", "" }
+  end
   local idem = digest ~= "" and keys.idem .. tenant.name .. ":" .. digest
   if idem then
     local holder = call("GET", idem)
@@ -130,8 +136,9 @@ local function refusal(key, at, lane)
       return taken(twin.id, fingerprint_of(ARGV[twin.at + width - 1]), record, "key")
     end
   end
-  if max_queued and tenant.queued >= max_queued then
-    return { "full", max_queued, "", "" }
+  local cost = tenant.is_metered and tonumber(match(record, "^[^|]*|[^|]*|[^|]*|%d+|(%d+)")) or 0
+  if cost > tenant.funds then
+    return { "poor", cost, tenant.funds, "" }
   elseif lane.reserved and tenant.room <= 0 then
     return { "no_slot", tenant.most, "", "" }
   end
@@ -141,6 +148,9 @@ local function refusal(key, at, lane)
   end
   if lane.reserved then
     tenant.room = tenant.room - 1
+  end
+  if together then
+    tenant.funds = tenant.funds - cost
   end
   by_task_key[key] = at
   if idem then

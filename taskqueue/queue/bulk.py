@@ -85,7 +85,9 @@ class Bulk:
         done: list[Task] = []
 
         async def send(portion: Sequence[Entry]) -> Sequence[Accepted]:
-            outcomes = await self._store.enqueue(portion, atomic=True, max_queued=self._max_queued)
+            outcomes = await self._store.enqueue(
+                portion, atomic=True, together=True, max_queued=self._max_queued
+            )
             return _all_accepted(outcomes, done=len(done))
 
         async for tasks, accepted in _send_in_turn(entries, send):
@@ -115,7 +117,7 @@ class Bulk:
 
     async def _send_what_can_be(self, portion: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
         async def send(entries: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
-            return await self._store.enqueue(entries, max_queued=self._max_queued)
+            return await self._store.enqueue(entries, together=True, max_queued=self._max_queued)
 
         if self._lost is None:
             try:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
 from taskqueue.errors import InvalidSetting, TaskNotFound
-from taskqueue.names import check_tenant, check_type
+from taskqueue.names import WEBHOOK_TYPE, check_tenant, check_type
 from taskqueue.rules import check_count, is_id
 from taskqueue.store import UNSET, Limit, Stats, Store, Unset
 from taskqueue.task import Task, TaskState
@@ -173,6 +173,8 @@ class OperatorCalls(ABC):
 
 
 def _type(value: str | None) -> str | None:
+    if value == WEBHOOK_TYPE:
+        return value
     return None if value is None else check_type(value)
 
 

@@ -15,7 +15,9 @@ from taskqueue.batching import Batcher, isolated
 from taskqueue.codec import Entry, encode_entry
 from taskqueue.connect import Connector
 from taskqueue.errors import InvalidSetting, TaskNotFound, TaskQueueError
+from taskqueue.names import check_idempotency_key, check_tenant
 from taskqueue.queue.bulk import Bulk, offered_task, with_place
+from taskqueue.queue.crediting import CreditCalls
 from taskqueue.queue.opening import QueueOptions, open_store
 from taskqueue.queue.operating import OperatorCalls
 from taskqueue.queue.waiting import Waiting
@@ -52,7 +54,7 @@ class Connecting:
         return TaskQueue(store, self._options, self._connector, resources)
 
 
-class TaskQueue(OperatorCalls):
+class TaskQueue(OperatorCalls, CreditCalls):
     """A queue of tasks on a server; made by `TaskQueue.connect()`.
 
     It belongs to the event loop that connected it. All its calls may be made at once from many
@@ -174,6 +176,7 @@ class TaskQueue(OperatorCalls):
         id: str | None = None,  # noqa: A002 - the name of the field
         webhook: str | Mapping[str, Any] | None = None,
         cost: int = 0,
+        hold: int | None = None,
         durability: Durability | str | None = None,
         reserve: bool = False,
     ) -> Task:
@@ -203,7 +206,8 @@ class TaskQueue(OperatorCalls):
                 same id again with the same type, tenant and payload is the same task: it is
                 accepted again with its old place.
             webhook: Address to be told at the end, as text or as `{"url": ...}`.
-            cost: Price in credits.
+            cost: Price in credits; see `grant()`.
+            hold: The most that may be charged, where a handler may charge more; None is the cost.
             durability: `memory`, `replicated` or `fsync`; None takes the queue's.
             reserve: Take one of the tenant's concurrent slots now, or refuse; the task runs before
                 every other priority.
@@ -212,6 +216,7 @@ class TaskQueue(OperatorCalls):
             InvalidTask: If a field breaks its rule; `PayloadTooLarge` if it is the size.
             IdempotencyConflict: If the key or the id names another task.
             QueueFull: If the tenant has as many queued tasks as it may.
+            InsufficientCredits: If the tenant is metered and its balance does not cover the cost.
             LimitReached: If *reserve* found no free slot.
             DurabilityNotReached: If it was stored, but not confirmed as asked for.
             ServerUnavailable: If the server gave no usable answer within the queue's patience.
@@ -229,6 +234,7 @@ class TaskQueue(OperatorCalls):
             id=id,
             webhook=webhook,
             cost=cost,
+            hold=hold,
             durability=durability,
             reserve=reserve,
         )
@@ -285,6 +291,17 @@ class TaskQueue(OperatorCalls):
             QueueCorrupt: If its record is damaged, or a newer version of this package wrote it.
         """
         return await self._fetching.submit(task_id) if is_id(task_id) else None
+
+    async def find(self, tenant: str, idempotency_key: str) -> Task | None:
+        """Return the task of a tenant that holds an idempotency key; None if there is none.
+
+        Raises:
+            InvalidTask: If the tenant or the key breaks its rule.
+            ServerUnavailable: If the server gave no usable answer within the queue's patience.
+        """
+        key = check_idempotency_key(idempotency_key)
+        holder = await self.store.holder_of(check_tenant(tenant), key)
+        return None if holder is None else await self.get(holder)
 
     async def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task once it has finished, whatever its end.

@@ -1,16 +1,19 @@
 """The only door to the server: one typed method for each script.
 
-`Store` speaks in tasks and words; keys, scripts and replies stay behind it. Its verbs stand in four
-files, by who asks: producers, workers, maintenance, operators.
+`Store` speaks in tasks and words; keys, scripts and replies stay behind it. Its verbs stand in files
+by who asks, producers, workers, maintenance, operators, and by what: credits, accounts.
 """
 
 from __future__ import annotations
 
+from taskqueue.store.accounting import AccountVerbs, RateRequest, StoredKey
+from taskqueue.store.crediting import CreditVerbs
 from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
 from taskqueue.store.operating import UNSET, OperatorVerbs, Unset
 from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
 from taskqueue.store.replies import (
     Accepted,
+    Balance,
     Claim,
     ClaimedTask,
     ClaimRequest,
@@ -35,6 +38,7 @@ __all__ = [
     "MOST_TASKS",
     "UNSET",
     "Accepted",
+    "Balance",
     "Claim",
     "ClaimRequest",
     "ClaimedTask",
@@ -46,15 +50,17 @@ __all__ = [
     "Promoted",
     "Purged",
     "QueueSettings",
+    "RateRequest",
     "Reaped",
     "Release",
     "Repaired",
     "Stats",
     "Store",
+    "StoredKey",
     "Unset",
     "Withheld",
 ]
 
 
-class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs):
+class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs):
     """All verbs of a queue; see the base classes. `open()` must be awaited first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal
@@ -48,6 +48,9 @@ class OperatorVerbs(ProducerVerbs):
         cutoff = int(await self._read("get", self.keys.seq) or 0)
         tenants = [tenant] if tenant is not None else await self._names(self.keys.tenants)
         types = [type] if type is not None else await self._names(self.keys.types)
+        if type is None:
+            # Deliveries of webhooks are no tasks of anybody's.
+            tenants, types = _of_users(tenants), _of_users(types)
         cleared = 0
         for owner in tenants:
             for name in types:
@@ -211,7 +214,7 @@ class OperatorVerbs(ProducerVerbs):
                 if (
                     task is not None
                     and (state is None or task.state == state)
-                    and (type is None or task.type == type)
+                    and (task.type == type if type is not None else not task.type.startswith("_"))
                     and (tenant is None or task.tenant == tenant)
                 ):
                     yield task
@@ -255,6 +258,11 @@ class OperatorVerbs(ProducerVerbs):
             return await getattr(self._client, command)(*arguments, **options)
 
         return await self._caller.persist(call, command, None)
+
+
+def _of_users(names: Iterable[str]) -> list[str]:
+    """Leave out the names that scripts make."""
+    return [name for name in names if not name.startswith("_")]
 
 
 def _read_stats(age: bytes, limits: Sequence[bytes], counts: Sequence[bytes], only_type: str | None) -> Stats:

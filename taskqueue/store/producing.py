@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -11,6 +11,7 @@ from taskqueue.codec import Entry, decode_task
 from taskqueue.errors import (
     DurabilityNotReached,
     IdempotencyConflict,
+    InsufficientCredits,
     LimitReached,
     QueueFull,
     ServerUnsuitable,
@@ -44,7 +45,12 @@ class ProducerVerbs(StoreBase):
     """What producers ask of the server."""
 
     async def enqueue(
-        self, entries: Sequence[Entry], *, atomic: bool = False, max_queued: int | None = None
+        self,
+        entries: Sequence[Entry],
+        *,
+        atomic: bool = False,
+        together: bool = False,
+        max_queued: int | None = None,
     ) -> list[Accepted | TaskQueueError]:
         """Store tasks, in this order, and say of each what became of it.
 
@@ -55,6 +61,8 @@ class ProducerVerbs(StoreBase):
         Args:
             entries: Checked and encoded tasks.
             atomic: One refusal refuses all tasks of its call.
+            together: A tenant's balance must cover the tasks of a call one after the other; else
+                each of them by itself.
             max_queued: QUEUED tasks that each tenant may have.
 
         Returns:
@@ -63,11 +71,16 @@ class ProducerVerbs(StoreBase):
         outcomes: list[Accepted | TaskQueueError] = []
         for portion in portions(entries):
             level = max({entry.head.durability for entry in portion}, key=STRENGTH.__getitem__)
-            outcomes.extend(await self._enqueue_portion(portion, level, atomic=atomic, max_queued=max_queued))
+            options = {
+                "atomic": int(atomic),
+                "together": int(together),
+                "max_queued": "" if max_queued is None else max_queued,
+            }
+            outcomes.extend(await self._enqueue_portion(portion, level, options))
         return outcomes
 
     async def _enqueue_portion(
-        self, entries: Sequence[Entry], level: Durability, *, atomic: bool, max_queued: int | None
+        self, entries: Sequence[Entry], level: Durability, options: Mapping[str, Any]
     ) -> list[Accepted | TaskQueueError]:
         keys = self.keys
         named = {
@@ -75,8 +88,7 @@ class ProducerVerbs(StoreBase):
             "types": keys.types,
             "tenants": keys.tenants,
             "due": keys.due,
-            "atomic": int(atomic),
-            "max_queued": "" if max_queued is None else max_queued,
+            **options,
             **_packed(entries, keys.task("")),
         }
         reply, missing = await self._run_durably("enqueue", level, **named)
@@ -186,6 +198,8 @@ def _outcome(entry: Entry, word: bytes, a: Any, b: Any, c: Any) -> Accepted | Ta
             return IdempotencyConflict(a.decode(), same_payload=int(b) == 1, key=key)
         case b"full":
             return QueueFull(entry.head.tenant, int(a))
+        case b"poor":
+            return InsufficientCredits(entry.head.tenant, needed=int(a), balance=int(b))
         case b"no_slot":
             return LimitReached(entry.head.tenant, int(a))
         case _:

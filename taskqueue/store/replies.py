@@ -117,12 +117,21 @@ class Claim:
 
 @dataclass(slots=True)
 class Completion:
-    """A task that succeeded; `result` is msgpack, `durability` the level of its task."""
+    """A task that succeeded.
+
+    Attributes:
+        id: Of the task.
+        token: Of the claim.
+        result: msgpack.
+        durability: The level of its task.
+        charge: Credits; None charges its price. Never more than it held.
+    """
 
     id: str
     token: str
     result: bytes
     durability: Durability = Durability.MEMORY
+    charge: int | None = None
 
 
 @dataclass(slots=True)
@@ -221,6 +230,26 @@ class Limit:
     used: int
     paused: bool
     weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The credits of a metered tenant.
+
+    Attributes:
+        granted: All that it ever got, less what was taken back.
+        spent: What its completed tasks were charged.
+        held: What its PROCESSING tasks may still be charged.
+    """
+
+    granted: int
+    spent: int
+    held: int
+
+    @property
+    def remaining(self) -> int:
+        """What is left; tasks that run may still take what is held of it."""
+        return self.granted - self.spent
 
 
 @dataclass(frozen=True, slots=True)

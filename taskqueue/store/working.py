@@ -72,7 +72,7 @@ class WorkerVerbs(StoreBase):
         for number, portion in enumerate(portions, start=1):
             rest: list[Any] = []
             for done in portion:
-                rest += (done.id, done.token, done.result)
+                rest += (done.id, done.token, done.result, "" if done.charge is None else done.charge)
             asked = claim if number == len(portions) else None
             if asked is not None:
                 rest += (asked.worker, asked.request, asked.lease_ms, asked.limit, *_slots(asked))

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from taskqueue import BlockingTaskQueue, ServerUnavailable, TaskQueueError
-from taskqueue.blocking import _LoopThread
+from taskqueue.blocking.thread import LoopThread
 from taskqueue.errors import InvalidSetting
 from tests.servers import wait_until
 
@@ -166,7 +166,7 @@ def test_a_call_from_inside_the_loop_is_refused_and_does_not_hang(url: str, queu
 
 def test_a_loop_that_is_stopped_breaks_off_what_still_runs() -> None:
     """Whoever waits is told; what comes later is refused; an object that dies in its thread is fine."""
-    loop = _LoopThread("x")
+    loop = LoopThread("x")
     started, result = threading.Event(), []
 
     async def forever() -> None:

@@ -97,7 +97,7 @@ class _Reader:
         (size,) = struct.unpack_from("<Q", self._data, self._at)
         text = self._data[self._at + 8 : self._at + 8 + size]
         self._at += 8 + size
-        return text.rstrip(b"\0").decode()
+        return text.rstrip(b"\0").decode("latin-1")
 
     def _skip(self, size: int) -> None:
         self._at += size

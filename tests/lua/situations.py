@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskqueue.codec import encode_value
-from taskqueue.store import ClaimedTask, Completion, Failure, Release
+from taskqueue.store import ClaimedTask, Completion, Failure, RateRequest, Release
 from tests.lua.scene import BOOM, LEASE_MS, Scene
 
 TYPES = ("GROK", "GEMINI")
@@ -84,11 +84,37 @@ async def prepare(scene: Scene) -> Held:
                 await scene.store.reap(LEASE_MS)
             else:
                 await scene.release(claimed)
-    held = {claimed.id: claimed for claimed in (await scene.claim(("HELD",))).tasks}
+    await prepare_credits(scene)
+    await prepare_accounts(scene)
+    held = {claimed.id: claimed for claimed in (await scene.claim(("HELD", "PAID"))).tasks}
     await scene.store.cancel("stopping")
     await scene.store.watch([*names, "acme-1", "zeta-late"], "somebody")
     await scene.store.extend("worker-1", [(task.id, task.token) for task in held.values()], LEASE_MS)
     return held
+
+
+async def prepare_credits(scene: Scene) -> None:
+    """Meter two tenants: one has tasks that run, wait for credits and tell a webhook; one has none left."""
+    await scene.store.grant("metered", 20)
+    await scene.store.grant("broke", 5)
+    for name, cost, hold in (("paid", 3, 9), ("paid-more", 4, None), ("paid-later", 8, None)):
+        await scene.enqueue(
+            name, tenant="metered", type="PAID", cost=cost, hold=hold, webhook="https://a.example"
+        )
+    await scene.enqueue("told", type="PAID", webhook="https://b.example/x")
+    await scene.enqueue("broke-1", "broke-2", tenant="broke", cost=5, webhook="https://a.example")
+    await scene.store.grant("broke", -3)
+
+
+async def prepare_accounts(scene: Scene) -> None:
+    """Give two tenants API keys, one of which ends soon and one of which is in use; and a plan."""
+    store = scene.store
+    for number, tenant in enumerate(("acme", "acme", "zeta")):
+        await store.create_key(f"key-{number}", f"digest-{number}", tenant=tenant, name="", rate=5)
+    await store.rotate_key("key-0", "key-3", "digest-3", 60_000)
+    await store.touch_keys(["key-1"], 1000)
+    await store.admit([RateRequest("key-1", "GET /a", 5)])
+    await store.set_plan("acme", per_cycle=500, resets_at_ms=1)
 
 
 async def time_passes(scene: Scene, held: Held) -> None:
@@ -142,6 +168,17 @@ SITUATIONS = [
         lambda scene, held: scene.claim(TYPES, limit=2, request="again"),
         meanwhile=claimed_before,
     ),
+    Situation("claim", "credits", lambda scene, held: scene.claim(("GROK", "PAID"), limit=9)),
+    Situation(
+        "complete",
+        "charged",
+        lambda scene, held: scene.store.complete(
+            [
+                Completion("paid", held["paid"].token, RESULT, charge=7),
+                Completion("told", held["told"].token, RESULT),
+            ]
+        ),
+    ),
     Situation("complete", "alone", lambda scene, held: scene.store.complete(completions(held))),
     Situation(
         "complete",
@@ -158,6 +195,8 @@ SITUATIONS = [
                 Failure("held-key", held["held-key"].token, BOOM),
                 Failure("stopping", held["stopping"].token, BOOM, 0),
                 Failure("expired", held["expired"].token, BOOM, 0),
+                Failure("paid", held["paid"].token, BOOM, 0),
+                Failure("told", held["told"].token, BOOM),
             ]
         ),
     ),
@@ -169,6 +208,7 @@ SITUATIONS = [
                 Release("held", held["held"].token),
                 Release("held-key", held["held-key"].token, 2000),
                 Release("stopping", held["stopping"].token),
+                Release("paid", held["paid"].token),
             ]
         ),
     ),
@@ -223,6 +263,48 @@ SITUATIONS = [
     Situation("pause", "queue", lambda scene, held: scene.store.pause()),
     Situation("resume", "tenant", lambda scene, held: scene.store.resume(tenant="paused")),
     Situation("resume", "queue", lambda scene, held: scene.store.resume()),
+    Situation("grant", "more", lambda scene, held: scene.store.grant("metered", 50)),
+    Situation("grant", "less", lambda scene, held: scene.store.grant("metered", -50)),
+    Situation("delivered", "first", lambda scene, held: scene.store.delivered("done")),
+    Situation("create_key", "new", lambda scene, held: create_key(scene, "key-9", "digest-9")),
+    Situation("create_key", "again", lambda scene, held: create_key(scene, "key-2", "digest-2")),
+    Situation(
+        "rotate_key",
+        "with an overlap",
+        lambda scene, held: scene.store.rotate_key("key-1", "key-9", "digest-9", 1000),
+    ),
+    Situation(
+        "rotate_key",
+        "at once, after another has ended",
+        lambda scene, held: scene.store.rotate_key("key-1", "key-9", "digest-9", 0),
+        meanwhile=lambda scene, held: days_pass(scene),
+    ),
+    Situation("revoke_key", "one of several", lambda scene, held: scene.store.revoke_key("key-1")),
+    Situation("revoke_key", "the last", lambda scene, held: scene.store.revoke_key("key-2")),
+    Situation(
+        "find_keys", "known and unknown", lambda scene, held: scene.store.find_keys(["key-1", "key-8"])
+    ),
+    Situation(
+        "touch_keys",
+        "new, old and unknown",
+        lambda scene, held: scene.store.touch_keys(["key-1", "key-2", "key-8"], 60_000),
+    ),
+    Situation(
+        "admit",
+        "in this second",
+        lambda scene, held: scene.store.admit([*requests("key-1"), *requests("key-2")]),
+    ),
+    Situation(
+        "admit",
+        "in another second",
+        lambda scene, held: scene.store.admit(requests("key-1")),
+        meanwhile=time_passes,
+    ),
+    Situation(
+        "set_plan",
+        "some facts",
+        lambda scene, held: scene.store.set_plan("acme", per_cycle=None, resets_at_ms=2),
+    ),
     Situation("stats", "queue", lambda scene, held: scene.store.stats()),
     Situation("stats", "tenant", lambda scene, held: scene.store.stats(tenant="acme")),
     Situation("fetch", "all states", lambda scene, held: scene.store.fetch(OF_ALL_STATES)),
@@ -235,6 +317,16 @@ async def clear(scene: Scene, source: str, delayed: int) -> None:
     await scene.store._run(
         "clear", source=source, cutoff=1000, type="", cursor="", delayed=delayed, limit=500
     )
+
+
+async def create_key(scene: Scene, key_id: str, digest: str) -> None:
+    """Keep an API key of a tenant that has one."""
+    await scene.store.create_key(key_id, digest, tenant="zeta", name="", rate=5)
+
+
+def requests(key_id: str) -> list[RateRequest]:
+    """Return requests to two endpoints, too many for one of them."""
+    return [RateRequest(key_id, "GET /a", 5)] * 9 + [RateRequest(key_id, "GET /b", 5)]
 
 
 async def days_pass(scene: Scene) -> None:

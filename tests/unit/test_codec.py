@@ -22,6 +22,7 @@ from taskqueue.codec import (
     encode_error,
     encode_value,
 )
+from taskqueue.digests import digest_of_host
 from taskqueue.errors import InvalidTask, PayloadTooLarge, QueueCorrupt
 from taskqueue.ranking import Order
 from taskqueue.task import Durability, Task, TaskError, TaskSpec, TaskState
@@ -55,7 +56,7 @@ def test_the_header_of_a_plain_task() -> None:
     """A task with nothing but type, payload and priority has the shortest header."""
     entry = entry_of(priority=5)
 
-    assert entry.blob == b"CHATGPT|default||5|0||||||0\n" + msgpack.packb({"prompt": "hi"})
+    assert entry.blob == b"CHATGPT|default||5|0|||||||0\n" + msgpack.packb({"prompt": "hi"})
     assert (entry.head.type, entry.head.tenant, entry.head.group, entry.head.priority) == (
         "CHATGPT",
         "default",
@@ -72,6 +73,7 @@ def test_the_header_of_a_task_with_everything() -> None:
         idempotency_key="key ☃",
         id="my-id",
         cost=12,
+        hold=20,
         max_attempts=3,
         timeout=timedelta(seconds=1.5),
         webhook="https://example.org/hook",
@@ -81,7 +83,7 @@ def test_the_header_of_a_task_with_everything() -> None:
 
     fields = header_of(entry)
     idem = base64.urlsafe_b64encode(hashlib.blake2b("key ☃".encode(), digest_size=16).digest())
-    assert fields[:6] == ["CHATGPT", "acme", "acme!", "11", "12", "RWF"]
+    assert fields[:6] == ["CHATGPT", "acme", "acme!", "11", "12-20", "RWF"]
     assert fields[7:10] == [idem.decode().rstrip("="), "3", "1500"]
     assert entry.idem == fields[7]
     assert len(fields[6]) == 16
@@ -91,7 +93,8 @@ def test_the_header_of_a_task_with_everything() -> None:
         11,
         True,
     )
-    extras = entry.blob.partition(b"\n")[2][: int(fields[10])]
+    assert fields[10] == digest_of_host("HTTPS://EXAMPLE.ORG.:8443/other")
+    extras = entry.blob.partition(b"\n")[2][: int(fields[11])]
     assert decode_value(extras) == {
         "idempotency_key": "key ☃",
         "webhook": {"url": "https://example.org/hook"},

@@ -49,7 +49,6 @@ GOOD: list[tuple[Check, object, object]] = [
     (check_not_before, datetime(1901, 1, 1, tzinfo=UTC), 0),
     (check_durability, "fsync", Durability.FSYNC),
     (check_durability, Durability.REPLICATED, Durability.REPLICATED),
-    (check_webhook, None, None),
     (check_webhook, "https://example.org:8443/hook?a=1#b", {"url": "https://example.org:8443/hook?a=1#b"}),
     (check_webhook, {"url": "HTTP://[2001:db8::1]/"}, {"url": "HTTP://[2001:db8::1]/"}),
 ]

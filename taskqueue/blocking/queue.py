@@ -7,29 +7,22 @@ as those of many asyncio tasks do. A test holds the methods of both classes agai
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+from taskqueue.blocking.thread import LoopThread, abandon
 from taskqueue.errors import TaskQueueError
 from taskqueue.queue import TaskQueue
 from taskqueue.ranking import Policy
 from taskqueue.settings import DEFAULT_MAX_PAYLOAD, DEFAULT_NAME, DEFAULT_PRIORITY, DEFAULT_TENANT
-from taskqueue.store import UNSET, Limit, Stats, Unset
+from taskqueue.store import UNSET, Balance, Limit, Stats, Unset
 from taskqueue.store.calling import DEFAULT_PATIENCE
 from taskqueue.task import Durability, Task, TaskSpec, TaskState
 
 T = TypeVar("T")
-
-_LONGEST_GOODBYE = 5.0
-"""Seconds that closing an abandoned queue may hold up whoever happens to be running."""
 
 _READ_AHEAD = 100
 """Tasks that one step of `tasks()` fetches, so that not each of them costs two thread switches."""
@@ -47,13 +40,13 @@ class BlockingTaskQueue:
         url: Its server, without the password.
     """
 
-    def __init__(self, loop: _LoopThread, queue: TaskQueue) -> None:
+    def __init__(self, loop: LoopThread, queue: TaskQueue) -> None:
         self.name = queue.name
         self.url = queue.url
         self._loop = loop
         self._queue = queue
         self._is_closed = False
-        self._abandoned = weakref.finalize(self, _abandon, loop, queue)
+        self._abandoned = weakref.finalize(self, abandon, loop, queue)
 
     @classmethod
     def connect(
@@ -85,7 +78,7 @@ class BlockingTaskQueue:
             patience=patience,
             clock=clock,
         )
-        loop = _LoopThread(name)
+        loop = LoopThread(name)
 
         async def open_queue() -> TaskQueue:
             return await connecting
@@ -112,6 +105,7 @@ class BlockingTaskQueue:
         id: str | None = None,  # noqa: A002 - the name of the field
         webhook: str | Mapping[str, Any] | None = None,
         cost: int = 0,
+        hold: int | None = None,
         durability: Durability | str | None = None,
         reserve: bool = False,
     ) -> Task:
@@ -133,6 +127,7 @@ class BlockingTaskQueue:
                 id=id,
                 webhook=webhook,
                 cost=cost,
+                hold=hold,
                 durability=durability,
                 reserve=reserve,
             )
@@ -162,6 +157,10 @@ class BlockingTaskQueue:
     def get(self, task_id: str) -> Task | None:
         """Return a task as the server knows it now; None if it is unknown, cleared or purged."""
         return self._run(lambda: self._queue.get(task_id))
+
+    def find(self, tenant: str, idempotency_key: str) -> Task | None:
+        """Return the task of a tenant that holds an idempotency key; None if there is none."""
+        return self._run(lambda: self._queue.find(tenant, idempotency_key))
 
     def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task once it has finished, whatever its end.
@@ -260,6 +259,17 @@ class BlockingTaskQueue:
             lambda: self._queue.set_limit(type=type, tenant=tenant, concurrency=concurrency, weight=weight)
         )
 
+    def grant(self, tenant: str, credits: int) -> Balance:  # noqa: A002
+        """Give a tenant credits, or take some back. From its first grant on it is metered.
+
+        See `TaskQueue.grant()`.
+        """
+        return self._run(lambda: self._queue.grant(tenant, credits))
+
+    def balance(self, tenant: str) -> Balance | None:
+        """Return a tenant's credits; None if it is not metered."""
+        return self._run(lambda: self._queue.balance(tenant))
+
     def limits(self) -> list[Limit]:
         """Return every type and tenant that has a limit, a weight or a pause."""
         return self._run(self._queue.limits)
@@ -300,95 +310,3 @@ class BlockingTaskQueue:
         if self._is_closed:
             raise TaskQueueError(f"queue {self.name!r} is closed")
         return self._loop.run(call)
-
-
-class _LoopThread:
-    """An event loop in a thread of its own, for the process that started it."""
-
-    def __init__(self, name: str) -> None:
-        self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._lock = threading.Lock()
-        self._is_stopped = False
-        # A daemon, so that a program which never closes its queue can still end.
-        self._thread = threading.Thread(target=self._serve, name=f"taskqueue-{name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether this process was forked from the one in which the thread runs."""
-        return os.getpid() != self._pid
-
-    def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in the loop, and wait for what it returns."""
-        if self.is_foreign:
-            raise TaskQueueError(
-                "this queue was connected before the process was forked: connect a new one in the child"
-            )
-        if threading.current_thread() is self._thread:
-            raise TaskQueueError("a blocking call from inside the queue's own event loop would never return")
-        running = self._start(call)
-        try:
-            return running.result()
-        except CancelledError:
-            raise TaskQueueError("the queue was closed before the answer came") from None
-        except BaseException:
-            # Ctrl-C, while it was waited for; a coroutine that has ended takes no notice.
-            running.cancel()
-            raise
-
-    def _start(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        # Under the lock, so that nothing is handed to a loop that will not run it any more.
-        with self._lock:
-            if self._is_stopped:
-                raise TaskQueueError("the queue is closed")
-            return asyncio.run_coroutine_threadsafe(call(), self._loop)
-
-    def stop(self, timeout: float | None = None) -> None:
-        """End the loop, and wait for its thread.
-
-        Args:
-            timeout: Seconds; None waits for as long as it takes.
-        """
-        with self._lock:
-            if not self._is_stopped:
-                self._is_stopped = True
-                self._loop.call_soon_threadsafe(self._loop.stop)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
-
-    def stop_after(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a last coroutine in the loop, and end it; wait a little, but for nothing that hangs."""
-
-        async def last() -> None:
-            try:
-                await call()
-            finally:
-                self.stop()
-
-        self._start(last)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_LONGEST_GOODBYE)
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-
-def _abandon(loop: _LoopThread, queue: TaskQueue) -> None:
-    """Close a queue that nobody holds any more, or that is open when the program ends.
-
-    It may be called in any thread and at any place, by the garbage collector.
-    """
-    if loop.is_foreign:
-        return
-    warnings.warn(f"{queue!r} was not closed", ResourceWarning, source=queue, stacklevel=2)
-    loop.stop_after(queue.close)

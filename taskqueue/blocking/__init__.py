@@ -1,0 +1,5 @@
+"""The queue for code without an event loop: `BlockingTaskQueue`."""
+
+from taskqueue.blocking.queue import BlockingTaskQueue
+
+__all__ = ["BlockingTaskQueue"]

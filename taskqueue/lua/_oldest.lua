@@ -1,0 +1,28 @@
+-- The oldest ready task that was seen: when it was accepted, epoch ms.
+local oldest
+
+local function see(id)
+  local header = id and read_header(id)
+  if header and (not oldest or header.created < oldest) then
+    oldest = header.created
+  end
+end
+
+-- The oldest of a lane is the first of one of its priorities. In strict mode a priority is a range
+-- of scores; in bounded mode the ranges overlap, and the first of the lane stands for it.
+local function see_lane(type, group)
+  local ready = keys.ready .. type .. ":" .. group
+  see(call("ZREVRANGE", ready, 0, 0)[1])
+  if meta.bounded then
+    return
+  end
+  local score = call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2]
+  local bound = 256
+  while score and bound > 0 do
+    local below = floor(tonumber(score) / meta.stride) * meta.stride
+    local following = call("ZREVRANGEBYSCORE", ready, text(below), "-inf", "WITHSCORES", "LIMIT", 0, 1)
+    see(following[1])
+    score = following[2]
+    bound = bound - 1
+  end
+end

@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+--[[
+grant: give a tenant credits, or take some back. From the first grant on, also of 0, it is metered.
+
+KEYS
+  meta     hash  settings of the queue
+  limit    hash  what the tenant may use; keeps its credits
+  tenants  set   tenants that have anything here
+ARGV
+  prefix   str   of the queue's keys
+  now      int   "" reads the server's clock
+  tenant   str   whose credits
+  credits  int   how many; below zero takes back, also more than there are
+RETURNS
+  {"granted", granted, spent, held}
+  {"no_queue"}
+MOVES
+  nothing; parks or unparks the tenant's lanes
+COST
+  O(types)
+]]
+-- include: base keys meta policy lanes
+local limit, tenants, tenant, credits = KEYS[2], KEYS[3], ARGV[3], ARGV[4]
+
+-- Plan
+call("HMGET", limit, "granted")
+call("SCARD", tenants)
+if policy.virtual then
+  probe("zset", keys.virtual)
+end
+touch_family(tenant_named(tenant))
+
+-- Apply
+call("HINCRBY", limit, "granted", credits)
+call("HDEL", limit, "waits")
+call("SADD", tenants, tenant)
+forget_limits()
+refresh_lanes(true)
+wake_touched()
+local values = call("HMGET", limit, "granted", "spent", "held")
+return { "granted", tonumber(values[1]), tonumber(values[2] or 0), tonumber(values[3] or 0) }

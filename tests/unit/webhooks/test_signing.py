@@ -1,0 +1,143 @@
+"""Signatures: verified by receivers of our own making, and by the reference of Standard Webhooks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskqueue.errors import InvalidTask
+from taskqueue.webhooks import new_webhook_secret, sign, standard_headers
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = b'{"task":{"id":"task_abc123"},"response":{"text":"\xc3\xbc"}}'
+
+
+def is_ours(secret: str, headers: dict[str, str], body: bytes, now: int) -> bool:
+    """Verify as the contract tells receivers to: from the header's number, in constant time."""
+    timestamp = int(headers["X-Cloro-Timestamp"])
+    text = f"{timestamp}.".encode() + body
+    expected = hmac.new(secret.encode("utf-8"), text, hashlib.sha256).hexdigest()
+    given_ = headers["X-Cloro-Signature"].removeprefix("v1=")
+    return abs(now - timestamp) <= 300 and hmac.compare_digest(expected, given_)
+
+
+def test_the_three_headers_of_the_contract() -> None:
+    """A known answer, computed by OpenSSL on the command line."""
+    headers = sign("whsec_secret", b'{"a":1}', "task_abc123", 2, 1_700_000_000)
+
+    assert headers == {
+        "X-Cloro-Timestamp": "1700000000",
+        "X-Cloro-Signature": "v1=94d16e1619634d17316fbd1ec4703d0969ff5871235e5d41f28a0cd9bcf6da7c",
+        "X-Cloro-Webhook-Id": "task_abc123-2",
+    }
+
+
+@given(st.binary(max_size=200), st.integers(0, 10**10), st.integers(1, 1000))
+def test_receivers_that_follow_the_contract_accept_it(body: bytes, now: int, attempt: int) -> None:
+    """Whatever the bytes are, and only those bytes."""
+    headers = sign(SECRET, body, "task_1", attempt, now)
+
+    assert is_ours(SECRET, headers, body, now)
+    assert not is_ours(SECRET, headers, body + b" ", now)
+    assert not is_ours(SECRET + "x", headers, body, now)
+    assert headers["X-Cloro-Webhook-Id"] == f"task_1-{attempt}"
+
+
+def test_each_attempt_is_signed_anew() -> None:
+    """The last attempt is sent half an hour after the first; receivers accept five minutes."""
+    first, last = sign(SECRET, BODY, "task_1", 1, 1000), sign(SECRET, BODY, "task_1", 5, 2800)
+
+    assert not is_ours(SECRET, first, BODY, 2800)
+    assert is_ours(SECRET, last, BODY, 2800)
+
+
+@pytest.mark.parametrize("task_id", ["", "a.b", "a\r\nX: y", "a" * 65, None])
+def test_an_id_that_is_none_is_not_signed(task_id: str) -> None:
+    """It could end a header line, or move the dots of the signed text."""
+    with pytest.raises(InvalidTask):
+        sign(SECRET, BODY, task_id, 1, 1)
+    with pytest.raises(InvalidTask):
+        standard_headers([SECRET], BODY, task_id, 1)
+
+
+@pytest.mark.parametrize("attempt", [0, -1, True, 1.0])
+def test_attempts_count_from_one(attempt: int) -> None:
+    """Receivers read the number."""
+    with pytest.raises(ValueError, match="attempt"):
+        sign(SECRET, BODY, "t", attempt, 1)
+
+
+@pytest.mark.parametrize("now", [-1, True, 1.5, "1"])
+def test_the_timestamp_is_a_plain_whole_number(now: int) -> None:
+    """Receivers parse it and print it again to verify."""
+    with pytest.raises(ValueError, match="now"):
+        sign(SECRET, BODY, "t", 1, now)
+    with pytest.raises(ValueError, match="now"):
+        standard_headers([SECRET], BODY, "t", now)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_hunter2\n", "\ud800hunter2", b"hunter2"])
+def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
+    """An empty key would sign, and prove nothing."""
+    with pytest.raises(ValueError, match="secret") as refused:
+        sign(secret, BODY, "t", 1, 1)
+
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secrets", [[], SECRET, [SECRET] * 5, ["hunter2"], ["whsec_"], ["whsec_hunter2!"], ["whsec_hunter2A!"]]
+)
+def test_standard_headers_need_secrets_in_base64(secrets: list[str]) -> None:
+    """A secret that would be decoded to something else by the receiver is refused, not shown."""
+    with pytest.raises(ValueError, match="secrets") as refused:
+        standard_headers(secrets, BODY, "t", 1)
+
+    assert "hunter2" not in str(refused.value)
+
+
+def test_new_secrets_differ_and_have_256_bits() -> None:
+    """In the form that both kinds of signatures take."""
+    made = {new_webhook_secret() for _ in range(100)}
+
+    assert len(made) == 100
+    for secret in made:
+        assert secret.startswith("whsec_")
+        assert len(base64.b64decode(secret[6:], validate=True)) == 32
+
+
+class TestReference:
+    """`standardwebhooks`, the reference implementation, in both directions."""
+
+    def test_it_verifies_what_we_sign(self) -> None:
+        """With the old secret and with the new one, while both are valid; not with a third."""
+        standardwebhooks = pytest.importorskip("standardwebhooks")
+        old, new, other = (new_webhook_secret() for _ in range(3))
+        headers = standard_headers([new, old], BODY, "task_1", int(time.time()))
+
+        for secret in (old, new):
+            assert standardwebhooks.Webhook(secret).verify(BODY, headers)["task"]["id"] == "task_abc123"
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            standardwebhooks.Webhook(other).verify(BODY, headers)
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            standardwebhooks.Webhook(new).verify(BODY + b" ", headers)
+
+    def test_we_sign_as_it_does(self) -> None:
+        """Byte for byte, the message id being the task's."""
+        standardwebhooks = pytest.importorskip("standardwebhooks")
+        from datetime import UTC, datetime
+
+        instant = datetime.fromtimestamp(1_700_000_000, UTC)
+        expected = standardwebhooks.Webhook(SECRET).sign("task_1", instant, BODY.decode())
+
+        assert standard_headers([SECRET], BODY, "task_1", 1_700_000_000) == {
+            "webhook-id": "task_1",
+            "webhook-timestamp": "1700000000",
+            "webhook-signature": expected,
+        }
