@@ -1,0 +1,95 @@
+"""What the service counts, and how Prometheus reads it. No tenant has a name here."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from taskqueue.store import Stats
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0)
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+
+class Metrics:
+    """Counts of one process.
+
+    Attributes:
+        in_flight: Requests that have no whole answer yet.
+        waiting: Synchronous requests that wait for their results.
+        streams: Event streams that are open.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.waiting = 0
+        self.streams = 0
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._buckets: dict[str, list[int]] = {}
+        self._seconds: dict[str, float] = {}
+
+    def count(self, endpoint: str, method: str, status: int, started: float) -> None:
+        """Count a request that is done; *started* by `time.perf_counter()`."""
+        # A method is the client's own text: without a bound it could fill the memory.
+        method = method if method in _METHODS else "other"
+        seconds = time.perf_counter() - started
+        self._requests[endpoint, method, status] += 1
+        buckets = self._buckets.get(endpoint)
+        if buckets is None:
+            buckets = self._buckets[endpoint] = [0] * (len(_BOUNDS) + 1)
+        buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self._seconds[endpoint] = self._seconds.get(endpoint, 0.0) + seconds
+
+    def text(self, stats: Stats | None) -> str:
+        """Return everything in the text format of Prometheus; None: the queue could not be counted."""
+        return "\n".join([*self._process_lines(), *_queue_lines(stats), ""])
+
+    def _process_lines(self) -> Iterator[str]:
+        yield "# HELP taskqueue_http_requests_total Requests answered, by endpoint, method and status."
+        yield "# TYPE taskqueue_http_requests_total counter"
+        for (endpoint, method, status), number in sorted(self._requests.items()):
+            labels = f'endpoint="{endpoint}",method="{method}",status="{status}"'
+            yield f"taskqueue_http_requests_total{{{labels}}} {number}"
+        name = "taskqueue_http_request_seconds"
+        yield f"# HELP {name} From a request's arrival to the end of its answer."
+        yield f"# TYPE {name} histogram"
+        for endpoint, buckets in sorted(self._buckets.items()):
+            total = 0
+            for bound, number in zip((*_BOUNDS, "+Inf"), buckets, strict=True):
+                total += number
+                yield f'{name}_bucket{{endpoint="{endpoint}",le="{bound}"}} {total}'
+            yield f'{name}_sum{{endpoint="{endpoint}"}} {self._seconds[endpoint]:.6f}'
+            yield f'{name}_count{{endpoint="{endpoint}"}} {total}'
+        yield from _gauge("http_requests_in_flight", "Requests without a whole answer.", self.in_flight)
+        yield from _gauge("http_sync_waiting", "Synchronous requests that wait.", self.waiting)
+        yield from _gauge("http_event_streams", "Event streams that are open.", self.streams)
+
+
+def _queue_lines(stats: Stats | None) -> Iterator[str]:
+    yield from _gauge("up", "Whether the queue's server answers.", int(stats is not None))
+    if stats is None:
+        return
+    yield from _gauge("queued", "QUEUED tasks, delayed ones included.", stats.queued)
+    yield from _gauge("delayed", "QUEUED tasks that wait for an instant.", stats.delayed)
+    yield from _gauge("processing", "PROCESSING tasks.", stats.processing)
+    age = 0.0 if stats.oldest_age is None else stats.oldest_age.total_seconds()
+    yield from _gauge("oldest_age_seconds", "Age of the oldest task that could run now.", age)
+    yield "# HELP taskqueue_queued_by_priority QUEUED tasks of each priority."
+    yield "# TYPE taskqueue_queued_by_priority gauge"
+    for priority, number in stats.by_priority.items():
+        yield f'taskqueue_queued_by_priority{{priority="{priority}"}} {number}'
+    yield "# HELP taskqueue_running Tasks of a type that run."
+    yield "# TYPE taskqueue_running gauge"
+    for limit in stats.limits:
+        if limit.scope == "type":
+            yield f'taskqueue_running{{type="{limit.name}"}} {limit.used}'
+
+
+def _gauge(name: str, told: str, value: float) -> Iterator[str]:
+    yield f"# HELP taskqueue_{name} {told}"
+    yield f"# TYPE taskqueue_{name} gauge"
+    yield f"taskqueue_{name} {value}"
