@@ -13,6 +13,7 @@ from typing import Any
 from scheduler.run import Run
 from taskqueue.codec import MAX_PAYLOAD, encode_value
 from taskqueue.errors import InvalidSetting, ServerUnavailable
+from taskqueue.queue import TaskQueue
 from taskqueue.store import Store
 from taskqueue.task import Task
 
@@ -28,12 +29,16 @@ class Surroundings:
     Args:
         store: Where progress is stored.
         state: What the lifespan yielded.
+        queue: The queue that the scheduler works on.
         on_stale: Called in the event loop with a run whose lease turned out to be lost.
     """
 
-    __slots__ = ("is_over", "loop", "on_stale", "state", "store", "thread")
+    __slots__ = ("is_over", "loop", "on_stale", "queue", "state", "store", "thread")
 
-    def __init__(self, store: Store, state: Any, on_stale: Callable[[Run], None]) -> None:
+    def __init__(
+        self, store: Store, state: Any, on_stale: Callable[[Run], None], queue: TaskQueue | None = None
+    ) -> None:
+        self.queue = queue
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.store = store
@@ -101,6 +106,20 @@ class Context:
     def state(self) -> Any:
         """What the scheduler's lifespan yielded; None without one."""
         return self._surroundings.state
+
+    @property
+    def queue(self) -> TaskQueue:
+        """The queue that this task came from, to enqueue what follows; for async handlers.
+
+        Raises:
+            InvalidSetting: In a handler of a thread: the queue belongs to the scheduler's event loop.
+        """
+        surroundings = self._surroundings
+        if surroundings.queue is None or threading.get_ident() != surroundings.thread:
+            raise InvalidSetting(
+                "queue", self.task.type, "used in an async handler; a sync one connects a BlockingTaskQueue"
+            )
+        return surroundings.queue
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:

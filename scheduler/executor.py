@@ -24,6 +24,7 @@ from scheduler.run import Run, Stop
 from scheduler.slots import Slots
 from scheduler.threads import DaemonThreads
 from taskqueue.errors import QueueCorrupt
+from taskqueue.queue import TaskQueue
 from taskqueue.store import ClaimedTask, Store
 from taskqueue.task import TaskError
 
@@ -48,6 +49,7 @@ class Executor:
         outcomes: Gets how every run ended.
         store: Where handlers' progress is stored.
         state: What the lifespan yielded; handlers reach it through their context.
+        queue: The queue; handlers reach it likewise.
         middleware: Wrapped around every task; the first is the outermost.
     """
 
@@ -58,6 +60,7 @@ class Executor:
         store: Store,
         *,
         state: Any = None,
+        queue: TaskQueue | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> None:
         self._runs: dict[str, Run] = {}
@@ -67,7 +70,7 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._runs, partial(self._stop, reason=Stop.TIMEOUT))
         self._threads = DaemonThreads(slots.for_threads, "scheduler-handler")
-        self._surroundings = Surroundings(store, state, partial(self._stop, reason=Stop.STALE))
+        self._surroundings = Surroundings(store, state, partial(self._stop, reason=Stop.STALE), queue)
         # Runs whose task was claimed anew while they went on: somebody must hold on to them, because
         # an event loop keeps only weak references to its tasks.
         self._replaced: set[Run] = set()

@@ -127,6 +127,11 @@ class Scheduler:
         """Name of the queue."""
         return self._name if self._queue is None else self._queue.name
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that it has handlers for, in the order of their registration."""
+        return tuple(registration.type for registration in self._handlers)
+
     def configure(
         self, *, url: str | None = None, name: str | None = None, concurrency: int | None = None
     ) -> None:

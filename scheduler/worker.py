@@ -106,7 +106,7 @@ class Worker:
         plan, store, bell = self._plan, queue.store, Bell()
         slots = Slots(plan.registrations, plan.defaults)
         outcomes = Outcomes(bell.ring, self._random)
-        executor = Executor(slots, outcomes, store, state=state, middleware=plan.middleware)
+        executor = Executor(slots, outcomes, store, state=state, queue=queue, middleware=plan.middleware)
         waker = Waker(store, bell, self._outage, self._random, longest=_BURST_WAIT if burst else LONGEST)
         loop = self._loop = ClaimLoop(
             store,

@@ -135,7 +135,7 @@ class InsufficientCredits(TaskQueueError):
 
     def __init__(self, tenant: str, *, needed: int, balance: int) -> None:
         super().__init__(
-            f"the task costs {needed:,} credits and tenant {shown(tenant)} has {balance:,} left; grant it more"
+            f"the task costs {needed:,} credits, and tenant {shown(tenant)} has {balance:,} left"
         )
         self.tenant = tenant
         self.needed = needed

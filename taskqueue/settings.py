@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -148,6 +149,9 @@ class Settings(BaseSettings):
         grace: How long running tasks may go on after a signal to stop.
         retention: How long the record of a task is kept.
         max_payload: Largest payload in bytes, encoded.
+        secret: What digests of API keys are made with, the same in all processes of a service; None
+            is a file beside an embedded server's data. It is never shown.
+        local_webhooks: Whether webhooks may go to addresses of this machine, by http and to any port.
         log_level: How much is logged.
         log_json: Whether log lines are JSON objects.
     """
@@ -191,6 +195,8 @@ class Settings(BaseSettings):
         le=HIGHEST_MAX_PAYLOAD,
         description="a number of bytes from 1 to 4MiB, such as 512KiB",
     )
+    secret: SecretStr | None = Field(default=None, description="64 hexadecimal digits", exclude=True)
+    local_webhooks: bool = Field(default=False, description="true or false")
     log_level: LogLevel = Field(default="INFO", description="one of DEBUG, INFO, WARNING, ERROR and CRITICAL")
     log_json: bool = Field(default=False, description="true or false")
 

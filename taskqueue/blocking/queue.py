@@ -162,6 +162,10 @@ class BlockingTaskQueue:
         """Return the task of a tenant that holds an idempotency key; None if there is none."""
         return self._run(lambda: self._queue.find(tenant, idempotency_key))
 
+    def delivered(self, task_id: str) -> bool:
+        """Note that the webhook of a finished task was taken by its receiver, now; the first time counts."""
+        return self._run(lambda: self._queue.delivered(task_id))
+
     def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task once it has finished, whatever its end.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from taskqueue.cli import control, dead, doctor, enqueue, limits, stats, tasks, worker
+from taskqueue.cli import control, dead, doctor, enqueue, keys, limits, serve, stats, tasks, worker
 from taskqueue.cli.demo import command as demo
 from taskqueue.cli.exits import EXIT_CODES, ExitCode, Stop, code_of
 from taskqueue.cli.logs import silence_logging
@@ -29,6 +29,8 @@ _dead = typer.Typer(
     no_args_is_help=True, help="Tasks that used up their attempts: list, show, redrive, purge."
 )
 _limits = typer.Typer(no_args_is_help=True, help="How much may run at once, for the whole fleet: show, set.")
+
+_keys = typer.Typer(no_args_is_help=True, help="API keys of tenants: create, list, rotate, revoke.")
 
 _state = {"debug": False}
 
@@ -56,6 +58,7 @@ def _options(
 
 app.command("demo", rich_help_panel=_TRY)(demo.demo)
 app.command("doctor", rich_help_panel=_TRY)(doctor.doctor)
+app.command("serve", rich_help_panel=_TRY)(serve.serve)
 app.command("enqueue", rich_help_panel=_RUN)(enqueue.enqueue)
 app.command("worker", rich_help_panel=_RUN)(worker.worker)
 app.command("get", rich_help_panel=_LOOK)(tasks.get)
@@ -68,6 +71,11 @@ app.command("resume", rich_help_panel=_OPERATE)(control.resume)
 app.command("clear", rich_help_panel=_OPERATE)(control.clear)
 app.add_typer(_limits, name="limits", rich_help_panel=_OPERATE)
 app.add_typer(_dead, name="dead", rich_help_panel=_OPERATE)
+app.add_typer(_keys, name="keys", rich_help_panel=_OPERATE)
+_keys.command("create")(keys.create)
+_keys.command("list")(keys.list_)
+_keys.command("rotate")(keys.rotate)
+_keys.command("revoke")(keys.revoke)
 _limits.command("show")(limits.show)
 _limits.command("set")(limits.set_)
 _dead.command("list")(dead.list_)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskqueue.cli import options
+from taskqueue.cli.deliveries import add_deliveries, can_deliver
 from taskqueue.cli.loading import load_scheduler
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_json
@@ -65,6 +66,8 @@ def worker(
         overrides = {"--url": url, "--queue": queue, "--concurrency": concurrency, "--log-level": log_level}
         raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
     scheduler.configure(url=url, name=_name(scheduler, queue, settings), concurrency=concurrency)
+    if can_deliver():
+        add_deliveries(scheduler, local=settings.local_webhooks)
     collect_garbage_seldom()
     summary = run(scheduler.run(burst=burst))
     if as_json:

@@ -98,6 +98,11 @@ class Connector:
         return self._address.shown
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of an embedded server; None for a server of another kind."""
+        return None if self._embedded is None else self._embedded.folder
+
+    @property
     def kind(self) -> Kind:
         """What sort of server this is: redis, unix, sentinel, cluster, embedded or memory."""
         return self._address.kind

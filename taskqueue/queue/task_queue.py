@@ -303,6 +303,14 @@ class TaskQueue(OperatorCalls, CreditCalls):
         holder = await self.store.holder_of(check_tenant(tenant), key)
         return None if holder is None else await self.get(holder)
 
+    async def delivered(self, task_id: str) -> bool:
+        """Note that the webhook of a finished task was taken by its receiver, now; the first time counts.
+
+        Returns:
+            Whether the task still has a record, and has finished.
+        """
+        return is_id(task_id) and await self.store.delivered(task_id)
+
     async def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task once it has finished, whatever its end.
 

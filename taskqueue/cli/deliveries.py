@@ -1,0 +1,59 @@
+"""Webhooks are tasks like others: every scheduler that the command line starts delivers them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from taskqueue.names import WEBHOOK_TYPE
+
+if TYPE_CHECKING:
+    from scheduler import Context, Scheduler
+
+CONCURRENCY = 64
+"""Deliveries at once in one process, beside what the scheduler runs otherwise; four to one host."""
+
+
+def can_deliver() -> bool:
+    """Whether the packages of the extra `api`, which deliveries need, are installed."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in ("cryptography", "h11", "idna", "fastapi"))
+
+
+def add_deliveries(scheduler: Scheduler, *, local: bool) -> None:
+    """Let a scheduler deliver webhooks too, unless it has a handler of its own for them.
+
+    Args:
+        scheduler: Not running yet.
+        local: Whether addresses of this machine are allowed, by http and to any port.
+    """
+    from scheduler import GiveUp, Retry
+    from taskqueue.api import finished_body
+    from taskqueue.api.json import dumps
+    from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy
+    from taskqueue.webhooks.delivering import ATTEMPTS, TIMEOUT, deliver, wait_after
+
+    if WEBHOOK_TYPE in scheduler.types:
+        return
+    policy = policy_for(EgressPolicy, local=local)
+
+    @scheduler.handler(WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=ATTEMPTS)
+    async def send(payload: dict[str, Any], context: Context) -> dict[str, Any]:
+        try:
+            status = await deliver(
+                context.queue, str(payload["task"]), lambda task: dumps(finished_body(task)), policy
+            )
+        except DeliveryRefused as refused:
+            raise GiveUp(refused.reason, code="DELIVERY_REFUSED") from None
+        except DeliveryFailed as failed:
+            wait = wait_after(context.attempt)
+            raise Retry(max(wait, timedelta(seconds=failed.retry_after or 0)), str(failed)) from None
+        return {"status": status}
+
+
+def policy_for(policy: Any, *, local: bool) -> Any:
+    """Return where webhooks may go: to public addresses by https; or also to this machine."""
+    if not local:
+        return policy()
+    return policy(schemes=("http", "https"), ports=None, allow_loopback=True)
