@@ -229,6 +229,11 @@ class Settings(BaseSettings):
         return self.lease / 3 if self.heartbeat is None else self.heartbeat
 
     @property
+    def secret_text(self) -> str | None:
+        """The secret itself, for those who need it."""
+        return None if self.secret is None else self.secret.get_secret_value()
+
+    @property
     def shown_url(self) -> str | None:
         """The address as logs may show it."""
         return None if self.url is None else redact(self.url)

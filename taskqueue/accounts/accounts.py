@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -62,9 +63,10 @@ _log = logging.getLogger("taskqueue.accounts")
 
 @dataclass(slots=True)
 class _Known:
-    """A key as this process remembers it; *touch_at*, by the timer, is when a use is noted again."""
+    """A key as this process remembers it; by the timer, when it ends and when a use is noted again."""
 
     key: StoredKey
+    ends_at: float
     touch_at: float
 
 
@@ -94,7 +96,8 @@ class Accounts:
         # Apart, so that a flood of keys that do not exist pushes out none that does.
         self._known: Fleeting[_Known] = Fleeting(MOST_REMEMBERED, timer)
         self._unknown: Fleeting[bool] = Fleeting(MOST_REMEMBERED, timer)
-        self._finding: Batcher[str, tuple[int, StoredKey | None]] = Batcher(partial(isolated, self._find))
+        self._changes = 0
+        self._finding: Batcher[str, _Known | None] = Batcher(partial(isolated, self._find))
         self._touching: Batcher[str, None] = Batcher(partial(isolated, self._touch))
         self._admitting: Batcher[RateRequest, int | None] = Batcher(partial(isolated, self._admit))
 
@@ -156,7 +159,7 @@ class Accounts:
                 raise KeyUnknown(key_id)
             return new
         finally:
-            self._known.drop(key_id)
+            self._forget(key_id)
 
     async def revoke(self, key_id: str) -> bool:
         """End an API key: here at once, in other processes within 5 seconds.
@@ -171,7 +174,7 @@ class Accounts:
         try:
             return await self._queue.store.revoke_key(check_key_id(key_id))
         finally:
-            self._known.drop(key_id)
+            self._forget(key_id)
 
     async def keys(self, tenant: str | None = None) -> list[KeyInfo]:
         """Return the API keys that live, of one tenant or of all, by tenant and age."""
@@ -214,6 +217,7 @@ class Accounts:
         Raises:
             KeyMalformed: If it does not have the form of a key.
             KeyUnknown: If there is no such key, it has expired or was revoked.
+            QueueCorrupt: If the record of the key is damaged.
             ServerUnavailable: If the server gave no usable answer within the queue's patience: who
                 is not known is not let in.
         """
@@ -273,28 +277,25 @@ class Accounts:
             made = make_key()
             stored = await keep(made, self._digest.of(made.key))
             if isinstance(stored, StoredKey):
-                self._unknown.drop(made.id)
+                self._forget(made.id)
                 return NewKey(made.key, info_of(stored))
             if stored == "unknown":
                 return None
 
     async def _look_up(self, key_id: str) -> _Known | None:
+        is_settled, known = self._recall(key_id)
+        return known if is_settled else await self._finding.submit(key_id)
+
+    def _recall(self, key_id: str) -> tuple[bool, _Known | None]:
+        """Return whether this process knows what to say of an id, and the key that it names, if any."""
         known = self._known.get(key_id)
-        if known is not None or self._unknown.get(key_id):
-            return known
-        asked_at = self._timer()
-        now, key = await self._finding.submit(key_id)
-        until = asked_at + REMEMBERED_FOR
-        if key is None:
-            self._unknown.put(key_id, value=True, until=until)
-            return None
-        if key.expires_ms is not None:
-            until = min(until, asked_at + (key.expires_ms - now) / 1000)
-        known = _Known(key, asked_at)
-        if key.used_ms is not None:
-            known.touch_at += max(0, TOUCHED_EVERY // MILLISECOND - (now - key.used_ms)) / 1000
-        self._known.put(key_id, known, until)
-        return known
+        return known is not None or bool(self._unknown.get(key_id)), known
+
+    def _forget(self, key_id: str) -> None:
+        """Forget what is remembered of an id, which has changed, and what lookups on their way will say."""
+        self._changes += 1
+        self._known.drop(key_id)
+        self._unknown.drop(key_id)
 
     def _note_use(self, known: _Known) -> None:
         """Have the use of a key noted, beside the request, which neither waits for it nor fails with it."""
@@ -303,11 +304,35 @@ class Accounts:
             known.touch_at = now + TOUCHED_EVERY.total_seconds()
             self._touching.submit(known.key.id).add_done_callback(_log_failure)
 
-    async def _find(self, ids: Sequence[str]) -> list[tuple[int, StoredKey | None]]:
-        unique = list(dict.fromkeys(ids))
-        now, keys = await self._queue.store.find_keys(unique)
-        found = dict(zip(unique, keys, strict=True))
-        return [(now, found[key_id]) for key_id in ids]
+    async def _find(self, ids: Sequence[str]) -> list[_Known | None]:
+        """Look ids up, each once, and none that a batch before has settled."""
+        found: dict[str, _Known | None] = {}
+        missing: list[str] = []
+        for key_id in dict.fromkeys(ids):
+            is_settled, known = self._recall(key_id)
+            if is_settled:
+                found[key_id] = known
+            else:
+                missing.append(key_id)
+        if missing:
+            found |= await self._ask(missing)
+        return [found[key_id] for key_id in ids]
+
+    async def _ask(self, ids: Sequence[str]) -> dict[str, _Known | None]:
+        """Ask the server for keys, and remember what it says."""
+        asked_at, changes = self._timer(), self._changes
+        now, keys = await self._queue.store.find_keys(ids)
+        found: dict[str, _Known | None] = {}
+        for key_id, key in zip(ids, keys, strict=True):
+            known = found[key_id] = None if key is None else _known(key, now, asked_at)
+            if self._changes != changes:
+                continue  # a key was made or ended meanwhile: this may be what was before
+            until = asked_at + REMEMBERED_FOR
+            if known is None:
+                self._unknown.put(key_id, value=True, until=until)
+            else:
+                self._known.put(key_id, known, min(until, known.ends_at))
+        return found
 
     async def _touch(self, ids: Sequence[str]) -> list[None]:
         await self._queue.store.touch_keys(list(dict.fromkeys(ids)), TOUCHED_EVERY // MILLISECOND)
@@ -315,6 +340,16 @@ class Accounts:
 
     async def _admit(self, requests: Sequence[RateRequest]) -> list[int | None]:
         return await self._queue.store.admit(requests)
+
+
+def _known(key: StoredKey, now: int, asked_at: float) -> _Known:
+    """Move the instants of a key from the server's clock, in ms, to the timer, in seconds."""
+    ends_at, touch_at = math.inf, asked_at
+    if key.expires_ms is not None:
+        ends_at = asked_at + (key.expires_ms - now) / 1000
+    if key.used_ms is not None:
+        touch_at += max(0, TOUCHED_EVERY // MILLISECOND - (now - key.used_ms)) / 1000
+    return _Known(key, ends_at, touch_at)
 
 
 def _log_failure(future: asyncio.Future[None]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from taskqueue.cli import control, dead, doctor, enqueue, keys, limits, serve, stats, tasks, worker
+from taskqueue.cli import control, dead, doctor, enqueue, keys, limits, serve, stats, tasks, webhooks, worker
 from taskqueue.cli.demo import command as demo
 from taskqueue.cli.exits import EXIT_CODES, ExitCode, Stop, code_of
 from taskqueue.cli.logs import silence_logging
@@ -31,6 +31,7 @@ _dead = typer.Typer(
 _limits = typer.Typer(no_args_is_help=True, help="How much may run at once, for the whole fleet: show, set.")
 
 _keys = typer.Typer(no_args_is_help=True, help="API keys of tenants: create, list, rotate, revoke.")
+_webhooks = typer.Typer(no_args_is_help=True, help="Secrets that webhooks are signed with: renew, remove.")
 
 _state = {"debug": False}
 
@@ -72,6 +73,9 @@ app.command("clear", rich_help_panel=_OPERATE)(control.clear)
 app.add_typer(_limits, name="limits", rich_help_panel=_OPERATE)
 app.add_typer(_dead, name="dead", rich_help_panel=_OPERATE)
 app.add_typer(_keys, name="keys", rich_help_panel=_OPERATE)
+app.add_typer(_webhooks, name="webhooks", rich_help_panel=_OPERATE)
+_webhooks.command("renew")(webhooks.renew)
+_webhooks.command("remove")(webhooks.remove)
 _keys.command("create")(keys.create)
 _keys.command("list")(keys.list_)
 _keys.command("rotate")(keys.rotate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,10 @@ from taskqueue.names import WEBHOOK_TYPE
 
 if TYPE_CHECKING:
     from scheduler import Context, Scheduler
+    from taskqueue.queue import TaskQueue
+    from taskqueue.webhooks import WebhookSecrets
+
+logger = logging.getLogger("taskqueue.webhooks")
 
 CONCURRENCY = 64
 """Deliveries at once in one process, beside what the scheduler runs otherwise; four to one host."""
@@ -21,35 +27,60 @@ def can_deliver() -> bool:
     return all(find_spec(name) is not None for name in ("cryptography", "h11", "idna", "fastapi"))
 
 
-def add_deliveries(scheduler: Scheduler, *, local: bool) -> None:
+def add_deliveries(scheduler: Scheduler, *, local: bool, secret: str | None) -> None:
     """Let a scheduler deliver webhooks too, unless it has a handler of its own for them.
 
     Args:
         scheduler: Not running yet.
         local: Whether addresses of this machine are allowed, by http and to any port.
+        secret: The setting `secret`; None: the file of an embedded server, where there is one.
     """
     from scheduler import GiveUp, Retry
     from taskqueue.api import finished_body
     from taskqueue.api.json import dumps
-    from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy
+    from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy, SecretUnreadable
     from taskqueue.webhooks.delivering import ATTEMPTS, TIMEOUT, deliver, wait_after
 
     if WEBHOOK_TYPE in scheduler.types:
         return
     policy = policy_for(EgressPolicy, local=local)
+    known: list[WebhookSecrets | None] = []
+
+    async def secrets_of(queue: TaskQueue) -> WebhookSecrets | None:
+        if not known:
+            known.append(await asyncio.to_thread(_secrets, queue, secret))
+        return known[0]
 
     @scheduler.handler(WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=ATTEMPTS)
     async def send(payload: dict[str, Any], context: Context) -> dict[str, Any]:
         try:
             status = await deliver(
-                context.queue, str(payload["task"]), lambda task: dumps(finished_body(task)), policy
+                context.queue,
+                str(payload["task"]),
+                context.attempt,
+                body_of=lambda task: dumps(finished_body(task)),
+                policy=policy,
+                secrets=await secrets_of(context.queue),
             )
         except DeliveryRefused as refused:
             raise GiveUp(refused.reason, code="DELIVERY_REFUSED") from None
+        except SecretUnreadable as unreadable:
+            logger.error("%s", unreadable)  # noqa: TRY400  a sentence for operators says it
+            raise Retry(wait_after(context.attempt), str(unreadable)) from None
         except DeliveryFailed as failed:
             wait = wait_after(context.attempt)
             raise Retry(max(wait, timedelta(seconds=failed.retry_after or 0)), str(failed)) from None
         return {"status": status}
+
+
+def _secrets(queue: TaskQueue, given: str | None) -> WebhookSecrets | None:
+    from taskqueue.accounts import load_secret
+    from taskqueue.webhooks import SecretBox, WebhookSecrets
+
+    folder = queue.connector.folder
+    if given is None and folder is None:
+        return None
+    return WebhookSecrets(queue, SecretBox(load_secret(given, folder=folder)))
 
 
 def policy_for(policy: Any, *, local: bool) -> Any:

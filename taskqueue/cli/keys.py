@@ -151,9 +151,8 @@ async def opened(url: str | None, name: str | None) -> AsyncIterator[tuple[TaskQ
     from taskqueue.settings import Settings
 
     settings = Settings.load(url=url, name=name)
-    given = None if settings.secret is None else settings.secret.get_secret_value()
     async with TaskQueue.connect(settings.url, name=settings.name) as queue:
-        secret = load_secret(given, folder=queue.connector.folder)
+        secret = load_secret(settings.secret_text, folder=queue.connector.folder)
         async with Accounts(queue, secret) as accounts:
             yield queue, accounts
 

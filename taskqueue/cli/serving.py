@@ -129,13 +129,12 @@ async def opened_service(
     options = ApiOptions(types=types, egress=egress, demo=demo)
     with _listening(host, port) as listening:
         async with _opened_queue(settings, url, options) as queue:
-            given = None if settings.secret is None else settings.secret.get_secret_value()
-            secret = load_secret(given, folder=queue.connector.folder)
+            secret = load_secret(settings.secret_text, folder=queue.connector.folder)
             if demo:
                 scheduler = Scheduler(queue=queue, concurrency=settings.concurrency)
                 scheduler.include(simulated.handlers())
             if scheduler is not None:
-                add_deliveries(scheduler, local=settings.local_webhooks)
+                add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
             async with Accounts(queue, secret) as accounts:
                 app = create_app(queue, accounts, options)
                 yield Service(queue, accounts, app, scheduler, listening)

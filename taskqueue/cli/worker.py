@@ -67,7 +67,7 @@ def worker(
         raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
     scheduler.configure(url=url, name=_name(scheduler, queue, settings), concurrency=concurrency)
     if can_deliver():
-        add_deliveries(scheduler, local=settings.local_webhooks)
+        add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
     collect_garbage_seldom()
     summary = run(scheduler.run(burst=burst))
     if as_json:

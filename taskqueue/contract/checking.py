@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from taskqueue.contract.models import parts, payload_model
+from taskqueue.contract.models import fields, payload_model
 from taskqueue.contract.problems import FieldProblem, PayloadInvalid, message_of, shown_name, type_name
 
 MOST_UNKNOWN = 20
@@ -74,16 +74,14 @@ def _known_part(model: type[BaseModel], value: object, path: str, unknown: _Unkn
     """
     if not isinstance(value, dict):
         return value
-    inner = {alias: part for _, alias, part in parts(model)}
-    names = {field.alias for field in model.model_fields.values()}
+    names = fields(model)
     known = {}
     for name, item in value.items():
         if name not in names:
             unknown.add(path, name)
-        elif name in inner:
-            known[name] = _known_part(inner[name], item, f"{path}{name}.", unknown)
         else:
-            known[name] = item
+            part = names[name]
+            known[name] = item if part is None else _known_part(part, item, f"{path}{name}.", unknown)
     return known
 
 

@@ -140,7 +140,8 @@ class Placed(Payload):
     @field_validator("hl", check_fields=False)
     @classmethod
     def _is_lower(cls, value: str) -> str:
-        return value.lower()
+        # Other letters can grow when they are made small, beyond what the field may hold.
+        return value.lower() if value.isascii() else value
 
     @field_validator("uule", check_fields=False)
     @classmethod
@@ -308,6 +309,18 @@ class GooglePayload(Placed):
     def _is_not_the_urls(cls, value: str, info: ValidationInfo) -> str:
         if value and info.field_name:
             _refuse_beside_url(info.field_name, info)
+        return value
+
+    @field_validator("country", "gl", "hl")
+    @classmethod
+    def _agrees_with_the_url(cls, value: str, info: ValidationInfo) -> str:
+        # Runs after the validators above: the value is in the letters that it is used in.
+        url = info.data.get("url")
+        if value and url:
+            told = read_google_url(url)
+            said = told.language if info.field_name == "hl" else told.country
+            if said and said.lower() != value.lower():
+                refuse(f"Cannot set both url and {info.field_name}; the URL owns this value")
         return value
 
     @field_validator("pages")

@@ -66,7 +66,7 @@ def read_google_url(text: str) -> GoogleUrl:
     depth = _count(fields.get("num"), RESULTS_A_PAGE)
     return GoogleUrl(
         query=fields["q"],
-        country=fields.get("gl", "").upper() or None,
+        country=_upper(fields.get("gl", "")) or None,
         language=fields.get("hl", "").lower() or None,
         uule=_as_written(query, "uule"),
         pages=max(1, min(MOST_PAGES, -(-depth // RESULTS_A_PAGE))),
@@ -102,6 +102,11 @@ def _count(text: str | None, otherwise: int) -> int:
     match = _NUMBER.match(text) if text else None
     # Cut before it is read: nobody asks for a million, and long numbers take long to read.
     return int(match[1].lstrip("0")[:7] or "0") if match else otherwise
+
+
+def _upper(code: str) -> str:
+    """Return *code* in capital letters, unless it has letters that only become A to Z by that."""
+    return code.upper() if code.isascii() else code
 
 
 def _as_written(query: str, wanted: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, create_model
@@ -46,12 +47,23 @@ def payload_model(task_type: str, *, strict: bool = True) -> type[BaseModel]:
     return (_STRICT if strict else _LENIENT)[check_task_type(task_type)]
 
 
-def parts(model: type[BaseModel]) -> Iterator[tuple[str, str, type[Part]]]:
-    """Yield name, name in JSON and model of the fields of *model* that are objects."""
-    for name, field in model.model_fields.items():
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, Part):
-                yield name, field.alias or name, kind
+@cache
+def fields(model: type[BaseModel]) -> MappingProxyType[str, type[Part] | None]:
+    """Return the fields of *model*: names in JSON, and the models of those that are objects.
+
+    Remembered for each model, because every check of a payload asks for it.
+    """
+    return MappingProxyType(
+        {field.alias or name: _part(field.annotation) for name, field in model.model_fields.items()}
+    )
+
+
+def _part(annotation: Any) -> type[Part] | None:
+    """Return the model that *annotation* names, by itself or beside null."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Part):
+            return kind
+    return None
 
 
 def _as_overview(value: object) -> object:
@@ -69,8 +81,11 @@ def _or_a_truth_value(schema: dict[str, Any]) -> None:
 def _lenient(model: type[Part]) -> type[Part]:
     """Return a model like *model* that drops what it does not know, at every depth."""
     changed: dict[str, Any] = {}
-    for name, _, part in parts(model):
-        kind, field = _lenient(part), model.model_fields[name]
+    for name, field in model.model_fields.items():
+        part = _part(field.annotation)
+        if part is None:
+            continue
+        kind = _lenient(part)
         if part is AiOverview:
             told = Field(
                 default=None,

@@ -7,11 +7,11 @@ have its prices, and only fields that the payload of the type has may cost somet
 from __future__ import annotations
 
 import tomllib
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from taskqueue.contract.models import parts, payload_model
+from taskqueue.contract.models import fields, payload_model
 from taskqueue.contract.types import TASK_TYPES
 from taskqueue.errors import InvalidSetting
 
@@ -79,7 +79,8 @@ def read_prices(text: str, name: str) -> Prices:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not TOMLDecodeError alone: whole numbers of thousands of digits are a plain ValueError.
         raise InvalidSetting(name, str(error), "a price list in TOML") from None
     sync = {"sync": document.pop("sync")} if "sync" in document else {}
     if set(document) != set(TASK_TYPES):
@@ -103,6 +104,7 @@ def _first_refusal(error: ValidationError, name: str) -> InvalidSetting:
     rules = {
         "missing": "given",
         "extra_forbidden": "left out: there is no such name",
+        "model_type": "a table",
         "int_type": f"a whole number of credits from 0 to {HIGHEST_PRICE:,}",
     }
     message = found["msg"]
@@ -129,10 +131,12 @@ def _check_fields(task_type: str, prices: TypePrices, name: str) -> None:
 
 
 def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
-    inner: dict[str, Any] = {alias: part for _, alias, part in parts(model)}
+    # What the contract ignores is never in a checked payload.
+    ignored = {field.alias for field in model.model_fields.values() if field.exclude}
     found = []
-    for field in model.model_fields.values():
-        found.append(f"{prefix}{field.alias}")
-        if field.alias in inner:
-            found += _paths(inner[field.alias], f"{prefix}{field.alias}.")
+    for name, part in fields(model).items():
+        if name not in ignored:
+            found.append(f"{prefix}{name}")
+            if part is not None:
+                found += _paths(part, f"{prefix}{name}.")
     return found

@@ -54,10 +54,11 @@ class PriceList:
         try:
             with Path(path).open("rb") as file:
                 content = file.read(LARGEST_FILE + 1)
-            text = content.decode("utf-8")
+            # What is cut off may be half a letter, so that only a whole file is read as text.
+            text = content.decode("utf-8") if len(content) <= LARGEST_FILE else None
         except (OSError, ValueError) as error:
             raise InvalidSetting(name, str(error), "a file in UTF-8 that can be read") from None
-        if len(content) > LARGEST_FILE:
+        if text is None:
             raise InvalidSetting(name, "a larger file", f"a file of at most {LARGEST_FILE:,} bytes")
         return cls(read_prices(text, name))
 

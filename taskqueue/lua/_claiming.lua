@@ -8,7 +8,10 @@ local function untake_from(first)
     local entry = taken[index].entry
     entry.taken = entry.taken - 1
     if taken[index].hold then
-      entry.lane.tenant.held = entry.lane.tenant.held - taken[index].hold
+      -- Its tenant may wait for just this hold, which no end would ever give back: the next claim looks.
+      local tenant = entry.lane.tenant
+      tenant.held = tenant.held - taken[index].hold
+      tenant.waits, waiting[tenant] = false, nil
     end
     if policy.virtual then
       entry.lane.tenant.virtual = entry.lane.tenant.virtual - service_cost(entry.lane.tenant)

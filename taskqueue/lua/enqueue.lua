@@ -122,7 +122,8 @@ local function refusal(key, at, lane)
   if twin then
     return taken(sub(key, id_starts), fingerprint_of(ARGV[twin + width - 1]), record, "id")
   end
-  if max_queued and tenant.queued >= max_queued then
+  -- A reserved task starts at once, or is refused for lack of a slot: no full queue keeps it out.
+  if max_queued and not lane.reserved and tenant.queued >= max_queued then
     return { "full", max_queued, "", "" }
   end
   local idem = digest ~= "" and keys.idem .. tenant.name .. ":" .. digest

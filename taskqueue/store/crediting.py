@@ -44,3 +44,20 @@ class CreditVerbs(StoreBase):
         """Note that the webhook of a finished task was taken; False if it has no record any more."""
         reply = await self._run("delivered", run=self.keys.run(task_id))
         return bool(reply[0] == b"noted")
+
+    async def set_webhook_secret(self, tenant: str, sealed: bytes | None) -> bool:
+        """Keep the sealed secret of a tenant's webhooks, None takes it away; whether there was one."""
+        reply = await self._run(
+            "set_webhook_secret", account=self.keys.account(tenant), sealed=b"" if sealed is None else sealed
+        )
+        return bool(reply[1] == 1)
+
+    async def webhook_secret(self, tenant: str) -> bytes | None:
+        """Return the sealed secret of a tenant's webhooks; None if they are not signed."""
+        key = self.keys.account(tenant)
+
+        async def read() -> Any:
+            return await self._caller.wire.call("HGET", key, "webhook_secret")
+
+        sealed: bytes | None = await self._caller.persist(read, "webhook_secret", None)
+        return sealed

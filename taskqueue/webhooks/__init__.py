@@ -10,6 +10,7 @@ It needs the packages of the extra `api`. What is sent is made elsewhere.
 
 from taskqueue.webhooks.egress import EgressPolicy
 from taskqueue.webhooks.endpoint import Endpoint
+from taskqueue.webhooks.keeping import WebhookSecrets
 from taskqueue.webhooks.outcomes import Delivered, DeliveryFailed, DeliveryRefused
 from taskqueue.webhooks.posting import post
 from taskqueue.webhooks.secrets import SecretBox, SecretUnreadable, new_webhook_secret
@@ -23,6 +24,7 @@ __all__ = [
     "Endpoint",
     "SecretBox",
     "SecretUnreadable",
+    "WebhookSecrets",
     "new_webhook_secret",
     "post",
     "sign",

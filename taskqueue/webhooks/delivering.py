@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
 from taskqueue.queue import TaskQueue
 from taskqueue.task import Task
 from taskqueue.webhooks.egress import EgressPolicy
+from taskqueue.webhooks.keeping import WebhookSecrets
 from taskqueue.webhooks.posting import post
+from taskqueue.webhooks.secrets import SecretUnreadable
+from taskqueue.webhooks.signing import sign
 
 ATTEMPTS: Final = 5
 """How often a delivery is tried (contract: webhooks)."""
@@ -26,17 +30,29 @@ def wait_after(attempt: int) -> timedelta:
     return timedelta(minutes=2 ** min(attempt, ATTEMPTS - 1))
 
 
-async def deliver(queue: TaskQueue, task_id: str, body_of: BodyOf, policy: EgressPolicy) -> int | None:
+async def deliver(
+    queue: TaskQueue,
+    task_id: str,
+    attempt: int,
+    *,
+    body_of: BodyOf,
+    policy: EgressPolicy,
+    secrets: WebhookSecrets | None,
+) -> int | None:
     """Send the end of a task to its webhook, and note in its record that it was taken.
 
-    The body is built from the record, and so is the same for every attempt. Whoever is stopped
-    between the answer and the note delivers twice: receivers tell repeats by the task's id.
+    The body is built from the record, and so is the same for every attempt; the signature is made
+    anew. Whoever is stopped between the answer and the note delivers twice: receivers tell repeats
+    by the task's id.
 
     Args:
         queue: Where the task is.
         task_id: Its id.
+        attempt: Which attempt this is, from 1.
         body_of: Makes the body.
         policy: Where deliveries may go.
+        secrets: What deliveries are signed with; None if this process has no secret of its own, and
+            so delivers only for tenants that want no signature.
 
     Returns:
         The receiver's status; None if there is nothing to deliver: the task has no record any more,
@@ -45,11 +61,27 @@ async def deliver(queue: TaskQueue, task_id: str, body_of: BodyOf, policy: Egres
     Raises:
         DeliveryFailed: If the receiver did not take it; try again later.
         DeliveryRefused: If the address may not be called.
+        SecretUnreadable: If the tenant wants signatures, and this process cannot make them.
     """
     task = await queue.get(task_id)
     if task is None or not task.state.is_finished or task.webhook is None:
         return None
-    headers = {"Content-Type": "application/json"}
-    taken = await post(task.webhook["url"], body_of(task), headers, policy=policy)
+    body = body_of(task)
+    headers = await _signature(queue, task, attempt, body, secrets)
+    taken = await post(task.webhook["url"], body, headers, policy=policy)
     await queue.delivered(task_id)
     return taken.status
+
+
+async def _signature(
+    queue: TaskQueue, task: Task, attempt: int, body: bytes, secrets: WebhookSecrets | None
+) -> Mapping[str, str]:
+    if secrets is not None:
+        secret = await secrets.of(task.tenant)
+        return {} if secret is None else sign(secret, body, task.id, attempt, int(time.time()))
+    if await queue.store.webhook_secret(task.tenant) is not None:
+        raise SecretUnreadable(
+            f"the webhooks of tenant {task.tenant} are to be signed, and this process has no secret to read "
+            "theirs with: set TASKQUEUE_SECRET as in the service"
+        )
+    return {}

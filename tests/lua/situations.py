@@ -265,6 +265,9 @@ SITUATIONS = [
     Situation("resume", "queue", lambda scene, held: scene.store.resume()),
     Situation("grant", "more", lambda scene, held: scene.store.grant("metered", 50)),
     Situation("grant", "less", lambda scene, held: scene.store.grant("metered", -50)),
+    Situation(
+        "set_webhook_secret", "new", lambda scene, held: scene.store.set_webhook_secret("acme", b"sealed")
+    ),
     Situation("delivered", "first", lambda scene, held: scene.store.delivered("done")),
     Situation("create_key", "new", lambda scene, held: create_key(scene, "key-9", "digest-9")),
     Situation("create_key", "again", lambda scene, held: create_key(scene, "key-2", "digest-2")),

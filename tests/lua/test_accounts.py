@@ -1,4 +1,4 @@
-"""API keys, rates and plans on the server: create_key, rotate_key, revoke_key, find_keys, touch_keys, admit."""
+"""API keys, rates and plans: create_key, rotate_key, revoke_key, find_keys, touch_keys, admit, set_plan."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ MINUTE = 60_000
 
 async def create(scene: Scene, key_id: str, tenant: str = "acme", **fields: Any) -> StoredKey:
     """Create a key that must be new."""
-    key = await scene.store.create_key(
-        key_id, f"digest of {key_id}", tenant=tenant, **({"name": "", "rate": 5} | fields)
-    )
+    given: dict[str, Any] = {"name": "", "rate": 5} | fields
+    key = await scene.store.create_key(key_id, f"digest of {key_id}", tenant=tenant, **given)
     assert key != "taken"
     return key
 
@@ -200,11 +199,13 @@ async def test_many_keys_are_looked_up_in_several_calls(scene: Scene) -> None:
 async def test_a_damaged_record_is_reported(scene: Scene, field: str) -> None:
     """It lets nobody in, and its digest is not told."""
     await create(scene, "k")
+    sound = scene.snapshot()
     scene.client.hset(scene.keys.api_key("k"), field, b"\xff")
 
     with pytest.raises(QueueCorrupt, match="'k' is damaged") as caught:
         await scene.store.find_keys(["k"])
     assert "digest of k" not in str(caught.value)
+    scene.restore(sound)
 
 
 async def test_use_is_noted_once_a_minute(scene: Scene) -> None:

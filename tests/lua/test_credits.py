@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskqueue.codec import decode_error, encode_value
-from taskqueue.errors import InsufficientCredits
+from taskqueue.errors import InsufficientCredits, QueueFull
 from taskqueue.store import Accepted, Balance, ClaimedTask, Completion, Failure
 from taskqueue.task import TaskState
 from tests.lua.conftest import MakeScene
@@ -215,6 +215,19 @@ async def test_order_holds_among_what_can_be_paid(make_scene: MakeScene, policy:
         await scene.enqueue(name, tenant="acme", cost=1, priority=priority)
 
     assert await scene.claimed_ids() == ["a", "b", "c", "d"]
+
+
+async def test_a_full_queue_keeps_no_reserved_task_out(scene: Scene) -> None:
+    """Synchronous calls have slots, not places in the queue."""
+    await scene.store.set_limit(tenant="acme", concurrency=1)
+    await scene.enqueue("a", tenant="acme")
+
+    refused, reserved = await scene.offer(
+        scene.entry("b", tenant="acme"), scene.entry("c", tenant="acme", reserve=True), max_queued=1
+    )
+
+    assert isinstance(refused, QueueFull)
+    assert isinstance(reserved, Accepted)
 
 
 async def test_a_reserved_task_is_paid_too(scene: Scene) -> None:

@@ -45,7 +45,7 @@ async def test_a_key_tells_the_same_payload_from_another_whatever_it_holds(
     assert (refused.task_id, refused.same_payload) == ("a", is_same)
 
 
-@pytest.mark.parametrize("policy", ["strict", "fair_within_priority", "fair_tenants"])
+@pytest.mark.parametrize("policy", ["strict", "fair_within_priority"])
 async def test_nobody_waits_for_credits_of_a_task_that_was_not_taken_after_all(
     make_scene: MakeScene, policy: str
 ) -> None:
