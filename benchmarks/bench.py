@@ -51,10 +51,14 @@ class Bench:
             async with TaskQueue.connect(self.url, name=name) as queue:
                 yield queue
         finally:
-            if self.owns_server:
-                self.probe.empty()
-            else:
-                self.probe.wipe(Keys(name).prefix)
+            self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Remove everything of a queue."""
+        if self.owns_server:
+            self.probe.empty()
+        else:
+            self.probe.wipe(Keys(name).prefix)
 
     def marks(self, tasks: int) -> Marks:
         """Return new marks for so many tasks."""

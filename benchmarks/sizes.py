@@ -24,6 +24,8 @@ class Sizes:
         lanes: How many lanes they wait in, one measurement for each.
         lane_depth: How many tasks wait in all lanes together.
         slow: Tasks that take 50 ms each.
+        http: HTTP requests, one task each.
+        http_batches: HTTP requests with 500 tasks each.
         idle_seconds: How long an idle worker is watched, in seconds.
     """
 
@@ -41,6 +43,8 @@ class Sizes:
     lanes: tuple[int, ...] = (1, 8, 1_000)
     lane_depth: int = 20_000
     slow: int = 2_000
+    http: int = 10_000
+    http_batches: int = 100
     idle_seconds: float = 5.0
 
 
@@ -62,5 +66,7 @@ QUICK = Sizes(
     lanes=(1, 8, 1_000),
     lane_depth=4_000,
     slow=1_000,
+    http=1_000,
+    http_batches=10,
     idle_seconds=2.0,
 )

@@ -12,6 +12,7 @@ from benchmarks.questions import (
     drain,
     enqueue,
     floor,
+    http,
     idle,
     lanes,
     latency,
@@ -44,5 +45,6 @@ QUESTIONS: Mapping[str, Question] = {
     "depth": Question("What does a task cost when many others wait?", depth.measure),
     "lanes": Question("What does a task cost when the others wait in many lanes?", lanes.measure),
     "slow": Question("How well are slots used by tasks that take their time?", slow.measure),
+    "http": Question("How much does the HTTP service take in a second?", http.measure),
     "idle": Question("What does a worker cost that has nothing to do?", idle.measure),
 }

@@ -1,329 +1,349 @@
-"""Accounts on a real server: exact rates, the lives of keys, caches with bounds, nothing told by accident."""
+"""Accounts on a real server: keys of several processes, exact rates, rotation, and no key shown anywhere."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import redis
 
-from taskqueue import ServerUnavailable, TaskQueue
+from taskqueue import TaskQueue
 from taskqueue.accounts import (
     Accounts,
     Admission,
     KeyMalformed,
     KeyUnknown,
+    NewKey,
     Plan,
     Principal,
     RateExceeded,
-    apikeys,
 )
-from taskqueue.accounts.accounts import MOST_REMEMBERED, REMEMBERED_FOR
-from taskqueue.accounts.apikeys import KeyDigest, make_key
-from taskqueue.batching import MOST_ENTRIES
-from taskqueue.errors import InvalidSetting, InvalidTask, QueueCorrupt, TaskQueueError
+from taskqueue.errors import InvalidSetting, InvalidTask, QueueCorrupt
 from taskqueue.keys import Keys
-from taskqueue.store import StoredKey
-from taskqueue.testing import FakeClock
-from tests.servers import RealServer
+from taskqueue.testing import FakeClock, memory_queue
 
-SECRET = b"only-the-processes-of-the-service-know-this"
-ROUTE = "POST /v1/async/task"
+SECRET = bytes(range(32))
+ENDPOINT = "POST /v1/async/task"
 SECOND = timedelta(seconds=1)
-MINUTE = timedelta(minutes=1)
 
-
-class Timer:
-    """Seconds that stand still until a test moves them."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Process:
-    """One process of the service, as far as accounts go: its own queue, caches and batches."""
-
-    def __init__(self, queue: TaskQueue, timer: Timer) -> None:
-        self.queue = queue
-        self.accounts = Accounts(queue, SECRET, timer=timer)
-        self.lookups: list[int] = []
-        self.touches: list[int] = []
-        self._find, self._touch = queue.store.find_keys, queue.store.touch_keys
-        queue.store.find_keys = self._counted_find  # type: ignore[method-assign]
-        queue.store.touch_keys = self._counted_touch  # type: ignore[method-assign]
-
-    async def _counted_find(self, ids: Sequence[str]) -> tuple[int, list[StoredKey | None]]:
-        self.lookups.append(len(ids))
-        return await self._find(ids)
-
-    async def _counted_touch(self, ids: Sequence[str], pause_ms: int) -> None:
-        self.touches.append(len(ids))
-        await self._touch(ids, pause_ms)
-
-    async def accepts(self, key: str) -> bool:
-        """Whether a key is accepted here."""
-        try:
-            await self.accounts.authenticate(key)
-        except KeyUnknown:
-            return False
-        return True
-
-    async def let_in(self, principal: Principal, count: int, endpoint: str = ROUTE) -> int:
-        """Let so many requests ask at once; return how many were let in."""
-        asked = (self.accounts.admit(principal, endpoint) for _ in range(count))
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(each) for each in answers} <= {Admission, RateExceeded}, answers
-        return sum(isinstance(each, Admission) for each in answers)
+Open = Callable[[], Awaitable[Accounts]]
 
 
 @pytest.fixture
-def timer() -> Timer:
-    """The time by which processes remember."""
-    return Timer()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """The server's time, at the beginning of a second."""
-    now = datetime.now(UTC)
-    return FakeClock(now.replace(microsecond=0))
-
-
-@pytest.fixture
-async def three(url: str, queue_name: str, clock: FakeClock, timer: Timer) -> AsyncIterator[list[Process]]:
-    """Three processes of one service."""
+async def another(url: str, queue_name: str, clock: FakeClock) -> AsyncIterator[Open]:
+    """Opens accounts as another process would: a queue, connections and a memory of its own."""
     async with AsyncExitStack() as stack:
-        found = []
-        for _ in range(3):
+
+        async def opened() -> Accounts:
             queue = await stack.enter_async_context(TaskQueue.connect(url, name=queue_name, clock=clock))
-            found.append(Process(queue, timer))
-            await stack.enter_async_context(found[-1].accounts)
-        yield found
+            made = Accounts(queue, SECRET, timer=lambda: clock() / 1000)
+            return await stack.enter_async_context(made)
+
+        yield opened
 
 
 @pytest.fixture
-def one(three: list[Process]) -> Process:
-    """The first of them."""
-    return three[0]
+async def accounts(another: Open) -> Accounts:
+    """The accounts of the test's queue, by the test's clock."""
+    return await another()
 
 
-@pytest.fixture
-def accounts(one: Process) -> Accounts:
-    """Its accounts."""
-    return one.accounts
+async def ask(accounts: Accounts, principal: Principal, count: int) -> list[Admission | BaseException]:
+    """Ask to be let in so many times at once."""
+    asked = (accounts.admit(principal, ENDPOINT) for _ in range(count))
+    return await asyncio.gather(*asked, return_exceptions=True)
 
 
-@pytest.fixture
-def digests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every digest that is computed and every comparison that is made, as they come."""
-    steps: list[str] = []
-    of, compare = KeyDigest.of, hmac.compare_digest
-
-    def counted_of(self: KeyDigest, key: str) -> str:
-        steps.append("digest")
-        return of(self, key)
-
-    def counted_compare(left: bytes, right: bytes) -> bool:
-        steps.append(f"compare {len(left)} {len(right)}")
-        return compare(left, right)
-
-    monkeypatch.setattr(KeyDigest, "of", counted_of)
-    monkeypatch.setattr(hmac, "compare_digest", counted_compare)
-    return iter([steps])  # type: ignore[return-value]
+def remaining(answers: list[Admission | BaseException]) -> list[int]:
+    """Return what was left for each that was let in; everybody else must have met the rate."""
+    assert {type(answer) for answer in answers} <= {Admission, RateExceeded}
+    return [answer.remaining for answer in answers if isinstance(answer, Admission)]
 
 
 # Rates -------------------------------------------------------------------------------------------
 
 
-async def test_a_rate_is_exact_over_processes(three: list[Process], clock: FakeClock) -> None:
-    """5,000 requests come at once to three of them: exactly 1,000 are let in, and each counts once."""
-    made = await three[0].accounts.create_key("acme")
-    principal = await three[0].accounts.authenticate(made.key)
+@pytest.mark.parametrize("at_once", [1000, 7])
+async def test_the_rate_is_exact_over_three_processes(another: Open, clock: FakeClock, at_once: int) -> None:
+    """5,000 requests at once, from three of them: 1,000 are let in, each with another number left.
 
-    asked = [three[number % 3].accounts.admit(principal, ROUTE) for number in range(5000)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    As many share a call as usual, so that one process has it all; or few, so that all take turns.
+    """
+    everybody = [await another() for _ in range(3)]
+    principal = Principal("k", "acme", 1000)
+    for each in everybody:
+        each._admitting._most_entries = at_once
 
-    left = [each.remaining for each in answers if isinstance(each, Admission)]
+    answers = await asyncio.gather(
+        ask(everybody[0], principal, 1700),
+        ask(everybody[1], principal, 1700),
+        ask(everybody[2], principal, 1600),
+    )
+
+    left = [number for each in answers for number in remaining(each)]
     assert sorted(left) == list(range(1000))
-    refused = [each for each in answers if not isinstance(each, Admission)]
-    assert {(type(each), getattr(each, "limit", None)) for each in refused} == {(RateExceeded, 1000)}
-    assert len(refused) == 4000
+    assert at_once == 1000 or all(remaining(each) for each in answers), "they did not take turns"
 
 
-async def test_requests_that_come_together_share_calls(one: Process, client: redis.Redis) -> None:
-    """As many in one as a batch may have."""
-    principal = Principal("k" * 12, "acme", 1_000_000)
-    client.config_resetstat()
+async def test_every_second_of_the_clock_is_a_new_one(accounts: Accounts, clock: FakeClock) -> None:
+    """At its first millisecond and not before, and without anything left over from the one before."""
+    clock.advance(timedelta(milliseconds=1000 - clock() % 1000))
+    principal = Principal("k", "acme", 3)
 
-    assert await one.let_in(principal, 5000) == 5000
-
-    stats = client.info("commandstats")
-    calls = sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
-    assert 5000 // MOST_ENTRIES <= calls <= 5000 // MOST_ENTRIES + 2
-
-
-async def test_the_next_second_begins_at_zero(three: list[Process], clock: FakeClock) -> None:
-    """At its first millisecond for all processes; what was not used is not carried over."""
-    principal = Principal("k" * 12, "acme", 10)
-    for used, passing in ((3, SECOND), (99, SECOND - timedelta(milliseconds=1))):
-        assert await three[0].let_in(principal, used) == min(used, 10)
-        clock.advance(passing)
-
-    assert await three[1].let_in(principal, 1) == 0
+    assert remaining(await ask(accounts, principal, 4)) == [2, 1, 0]
+    clock.advance(timedelta(milliseconds=999))
+    assert remaining(await ask(accounts, principal, 2)) == []
     clock.advance(timedelta(milliseconds=1))
-    assert await three[1].accounts.admit(principal, ROUTE) == Admission(10, 9)
-    assert await three[2].let_in(principal, 99) == 9
-
-
-async def test_endpoints_and_keys_have_counts_of_their_own(three: list[Process]) -> None:
-    """One that is used up leaves all others as they are, also two keys of one tenant."""
-    first, second = (Principal(letter * 12, "acme", 5) for letter in "ab")
-    assert await three[0].let_in(first, 9) == 5
-
-    assert await three[1].let_in(first, 9, "GET /v1/async/task/{taskId}") == 5
-    assert await three[2].let_in(second, 9) == 5
-    assert await three[1].let_in(first, 1) == 0
-
-
-async def test_the_servers_clock_counts_where_no_other_is_given(url: str, queue_name: str) -> None:
-    """A thousand requests that ask for longer than a second: no second of the server lets in too many."""
-    async with TaskQueue.connect(url, name=queue_name) as queue, Accounts(queue, SECRET) as accounts:
-        principal = Principal("k" * 12, "acme", 50)
-        began = await queue.store.find_keys(["none"])
-        let_in = 0
-        for _ in range(20):
-            let_in += await Process(queue, Timer()).let_in(principal, 50)
-        ended = await queue.store.find_keys(["none"])
-
-    seconds = ended[0] // 1000 - began[0] // 1000 + 1
-    assert 50 <= let_in <= 50 * seconds
-    assert repr(accounts)
-
-
-@pytest.mark.parametrize("endpoint", ["", "x" * 129, "POST /\n", "*", None, 7])
-async def test_an_endpoint_that_breaks_its_rule_is_refused(accounts: Accounts, endpoint: object) -> None:
-    """It becomes a name on the server."""
-    with pytest.raises(InvalidSetting, match="the template of a route"):
-        await accounts.admit(Principal("k" * 12, "acme", 5), endpoint)  # type: ignore[arg-type]
-
-
-# The lives of keys -------------------------------------------------------------------------------
-
-
-async def test_a_key_opens_what_it_was_made_for(three: list[Process], clock: FakeClock) -> None:
-    """In every process at once; the list tells all about it but the key."""
-    made = await three[0].accounts.create_key("acme", name="ci", rate=7)
-
-    for process in three:
-        assert await process.accounts.authenticate(made.key) == Principal(made.info.id, "acme", 7)
-    assert made.info.created_at == clock.now
-    assert (made.info.expires_at, made.info.last_used_at) == (None, None)
-    await three[0].accounts.close()
-    [listed] = await three[1].accounts.keys("acme")
-    assert listed.last_used_at == clock.now
-    assert await three[1].accounts.keys() == [listed]
-    assert await three[1].accounts.keys("other") == []
-
-
-async def test_a_revocation_takes_effect_within_the_caches_life(three: list[Process], timer: Timer) -> None:
-    """Where it was made, at once; elsewhere up to five seconds later, and not a moment more."""
-    here, there, _ = three
-    made = await here.accounts.create_key("acme")
-    assert await here.accepts(made.key)
-    assert await there.accepts(made.key)
-
-    assert await here.accounts.revoke(made.info.id)
-    assert not await here.accounts.revoke(made.info.id)
-
-    assert not await here.accepts(made.key)
-    timer.now += REMEMBERED_FOR - 0.001
-    assert await there.accepts(made.key)
-    timer.now += 0.001
-    assert not await there.accepts(made.key)
-    assert REMEMBERED_FOR == 5
-
-
-async def test_a_revocation_overtakes_a_lookup(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that read the key before and answers after it is not remembered."""
-    made = await one.accounts.create_key("acme")
-    read, go_on = asyncio.Event(), asyncio.Event()
-    find = one.queue.store.find_keys
-
-    async def slow(ids: Sequence[str]) -> tuple[int, list[StoredKey | None]]:
-        answer = await find(ids)
-        read.set()
-        await go_on.wait()
-        return answer
-
-    monkeypatch.setattr(one.queue.store, "find_keys", slow)
-    early = asyncio.create_task(one.accepts(made.key))
-    await asyncio.wait_for(read.wait(), 5)
-    assert await one.accounts.revoke(made.info.id)
-    go_on.set()
-    await early
-
-    assert not await one.accepts(made.key)
-
-
-async def test_a_new_key_is_known_though_its_id_was_not(
-    accounts: Accounts, one: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is remembered of ids without a key does not outlive the making of one."""
-    made = make_key()
-    assert not await one.accepts(made.key)
-    monkeypatch.setattr("taskqueue.accounts.accounts.make_key", lambda: made)
-
-    assert (await accounts.create_key("acme")).key == made.key
-
-    assert await one.accepts(made.key)
-
-
-async def test_a_rotation_without_overlap_swaps_keys(three: list[Process], timer: Timer) -> None:
-    """The new one has tenant, name and rate of the old one, which ends here at once, elsewhere soon."""
-    here, there, _ = three
-    old = await here.accounts.create_key("acme", name="ci", rate=7)
-    assert await here.accepts(old.key)
-    assert await there.accepts(old.key)
-
-    new = await here.accounts.rotate(old.info.id)
-
-    assert not await here.accepts(old.key)
-    assert await there.accounts.authenticate(new.key) == Principal(new.info.id, "acme", 7)
-    assert [each.id for each in await there.accounts.keys()] == [new.info.id]
-    assert new.info.name == "ci"
-    timer.now += REMEMBERED_FOR
-    assert not await there.accepts(old.key)
-
-
-async def test_a_rotation_with_overlap_leaves_two_keys(
-    three: list[Process], timer: Timer, clock: FakeClock
-) -> None:
-    """Both are accepted until it is over; the old one ends on time, though it was remembered just before."""
-    here, there, _ = three
-    old = await here.accounts.create_key("acme")
-    new = await here.accounts.rotate(old.info.id, overlap=MINUTE)
-    listed = {each.id: each.expires_at for each in await here.accounts.keys("acme")}
-    assert listed == {old.info.id: clock.now + MINUTE, new.info.id: None}
-
-    clock.advance(MINUTE - SECOND)
-    timer.now += 59
-    assert await there.accepts(old.key)
-    assert await there.accepts(new.key)
-    timer.now += 0.999
-    assert await there.accepts(old.key)
+    assert remaining(await ask(accounts, principal, 1)) == [2]
     clock.advance(SECOND)
-    timer.now += 0.001
-    assert not await there.accepts(old.key)
-    assert await there.accepts(new.key)
+    assert remaining(await ask(accounts, principal, 5)) == [2, 1, 0]
+
+
+async def test_a_key_has_a_rate_for_each_endpoint(accounts: Accounts) -> None:
+    """What is spent on one is not missing on another (contract: rate limits)."""
+    new = await accounts.create_key("acme", rate=1)
+    principal = await accounts.authenticate(new.key)
+
+    assert await accounts.admit(principal, "GET /v1/async/status") == Admission(1, 0)
+    assert await accounts.admit(principal, "GET /v1/credits") == Admission(1, 0)
+    with pytest.raises(RateExceeded) as caught:
+        await accounts.admit(principal, "GET /v1/credits")
+    assert caught.value.limit == 1
+
+
+async def test_a_damaged_count_lets_nobody_in_and_concerns_no_other_key(
+    accounts: Accounts, client: redis.Redis, queue_name: str
+) -> None:
+    """It stands where a count should be, in the same call as a sound one; it goes by itself in the end."""
+    broken = Keys(queue_name).rate("bad")
+    client.set(broken, "no hash", ex=10)
+
+    bad, good = await asyncio.gather(
+        accounts.admit(Principal("bad", "acme", 5), ENDPOINT),
+        accounts.admit(Principal("good", "acme", 5), ENDPOINT),
+        return_exceptions=True,
+    )
+
+    assert isinstance(bad, QueueCorrupt)
+    assert good == Admission(5, 4)
+
+
+# Keys --------------------------------------------------------------------------------------------
+
+
+async def test_a_key_works_in_every_process_with_the_same_secret(accounts: Accounts, another: Open) -> None:
+    """And in none with another one."""
+    new = await accounts.create_key("acme", name="ci")
+    other = await another()
+
+    assert await other.authenticate(new.key) == Principal(new.info.id, "acme", 1000)
+    stranger = Accounts(other._queue, SECRET[::-1])
+    with pytest.raises(KeyUnknown):
+        await stranger.authenticate(new.key)
+
+
+async def test_a_revoked_key_is_refused_everywhere_within_five_seconds(
+    accounts: Accounts, another: Open, clock: FakeClock
+) -> None:
+    """At once where it was revoked."""
+    other, new = await another(), await accounts.create_key("acme")
+    await accounts.authenticate(new.key)
+    await other.authenticate(new.key)
+
+    assert await accounts.revoke(new.info.id)
+
+    with pytest.raises(KeyUnknown):
+        await accounts.authenticate(new.key)
+    clock.advance(timedelta(seconds=5))
+    with pytest.raises(KeyUnknown):
+        await other.authenticate(new.key)
+    assert await accounts.keys() == []
+    assert not await accounts.revoke(new.info.id)
+
+
+async def test_two_keys_live_during_a_rotation(accounts: Accounts, another: Open, clock: FakeClock) -> None:
+    """For the overlap, in every process; then the old one is unknown and the new one goes on."""
+    other, old = await another(), await accounts.create_key("acme", name="ci", rate=7)
+    clock.advance(SECOND)
+    new = await accounts.rotate(old.info.id, overlap=timedelta(hours=1))
+
+    for process in (accounts, other):
+        assert await process.authenticate(old.key) == Principal(old.info.id, "acme", 7)
+        assert await process.authenticate(new.key) == Principal(new.info.id, "acme", 7)
+    listed = await accounts.keys("acme")
+    assert [(key.id, key.name, key.expires_at) for key in listed] == [
+        (old.info.id, "ci", clock.now + timedelta(hours=1)),
+        (new.info.id, "ci", None),
+    ]
+    clock.advance(timedelta(hours=1))
+    for process in (accounts, other):
+        with pytest.raises(KeyUnknown):
+            await process.authenticate(old.key)
+        await process.authenticate(new.key)
+    assert [key.id for key in await accounts.keys()] == [new.info.id]
+
+
+async def test_an_end_that_comes_while_a_key_is_remembered_is_kept(
+    accounts: Accounts, clock: FakeClock
+) -> None:
+    """To the millisecond: two seconds of overlap, of which one has passed when it is looked up."""
+    old = await accounts.create_key("acme")
+    await accounts.rotate(old.info.id, overlap=timedelta(seconds=2))
+    clock.advance(SECOND)
+    await accounts.authenticate(old.key)
+
+    clock.advance(timedelta(milliseconds=999))
+    await accounts.authenticate(old.key)
+    clock.advance(timedelta(milliseconds=1))
+    with pytest.raises(KeyUnknown):
+        await accounts.authenticate(old.key)
+
+
+async def test_a_rotation_without_overlap_replaces_the_key(accounts: Accounts) -> None:
+    """The old one is refused from the same moment on."""
+    old = await accounts.create_key("acme")
+    await accounts.authenticate(old.key)
+
+    new = await accounts.rotate(old.info.id)
+
+    await accounts.authenticate(new.key)
+    with pytest.raises(KeyUnknown):
+        await accounts.authenticate(old.key)
     with pytest.raises(KeyUnknown, match=old.info.id):
-        await here.accounts.rotate(old.info.id)
+        await accounts.rotate(old.info.id)
 
 
+async def test_keys_are_listed_with_when_they_were_used(accounts: Accounts, clock: FakeClock) -> None:
+    """Up to a minute behind; never for one that was not."""
+    made_at = clock.now
+    used, unused = await accounts.create_key("acme"), await accounts.create_key("zeta", name="Schlüssel")
+    clock.advance(SECOND)
+    await accounts.authenticate(used.key)
+    await accounts.close()
+
+    first, second = await accounts.keys()
+
+    assert (first.id, first.created_at, first.last_used_at) == (used.info.id, made_at, clock.now)
+    assert (second.id, second.name, second.last_used_at) == (unused.info.id, "Schlüssel", None)
+    assert await accounts.keys("zeta") == [second]
+
+
+async def test_a_plan_is_told_as_it_was_set(accounts: Accounts) -> None:
+    """In UTC, to the millisecond; an empty one where nothing was said (contract: credits)."""
+    resets_at = datetime(2026, 8, 10, 17, 35, 27, 123_999, tzinfo=UTC)
+
+    assert await accounts.plan("acme") == Plan(None, None)
+    await accounts.set_plan("acme", per_cycle=1_562_500, resets_at=resets_at)
+    assert await accounts.plan("acme") == Plan(1_562_500, resets_at.replace(microsecond=123_000))
+    await accounts.set_plan("acme", per_cycle=None, resets_at=None)
+    assert await accounts.plan("acme") == Plan(None, None)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda accounts: accounts.create_key("a b"),
+        lambda accounts: accounts.create_key("acme", name="x" * 101),
+        lambda accounts: accounts.create_key("acme", name="a\nb"),
+        lambda accounts: accounts.create_key("acme", rate=0),
+        lambda accounts: accounts.create_key("acme", rate=1_000_001),
+        lambda accounts: accounts.create_key("acme", rate=True),
+        lambda accounts: accounts.rotate("x" * 12, overlap=timedelta(seconds=-1)),
+        lambda accounts: accounts.rotate("x" * 12, overlap=timedelta(days=91)),
+        lambda accounts: accounts.rotate("x" * 11),
+        lambda accounts: accounts.revoke("k:*"),
+        lambda accounts: accounts.keys("a b"),
+        lambda accounts: accounts.plan(""),
+        lambda accounts: accounts.set_plan("acme", per_cycle=-1, resets_at=None),
+        lambda accounts: accounts.set_plan("acme", per_cycle=1.5, resets_at=None),
+        lambda accounts: accounts.set_plan("acme", per_cycle=1, resets_at=datetime(2026, 1, 1)),  # noqa: DTZ001
+    ],
+)
+async def test_every_argument_has_a_rule(accounts: Accounts, call: Callable[[Accounts], Any]) -> None:
+    """What breaks it gets no further."""
+    with pytest.raises((InvalidSetting, InvalidTask)):
+        await call(accounts)
+    assert await accounts.keys() == []
+
+
+async def test_accounts_work_on_a_queue_in_memory(clock: FakeClock) -> None:
+    """For the unit tests of whoever uses this package."""
+    async with (
+        memory_queue(clock=clock) as queue,
+        Accounts(queue, SECRET, timer=lambda: clock() / 1000) as accounts,
+    ):
+        new = await accounts.create_key("acme", rate=2)
+        principal = await accounts.authenticate(new.key)
+        assert remaining(await ask(accounts, principal, 3)) == [1, 0]
+        rotated = await accounts.rotate(new.info.id, overlap=SECOND)
+        clock.advance(timedelta(seconds=5))
+        with pytest.raises(KeyUnknown):
+            await accounts.authenticate(new.key)
+        assert [key.id for key in await accounts.keys()] == [rotated.info.id]
+        assert await accounts.revoke(rotated.info.id)
+        await accounts.set_plan("acme", per_cycle=5, resets_at=None)
+        assert await accounts.plan("acme") == Plan(5, None)
+
+
+# Secrecy -----------------------------------------------------------------------------------------
+
+
+async def test_no_key_is_ever_sent_stored_logged_or_shown(
+    accounts: Accounts, client: redis.Redis, queue_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key is made, used, mistyped, presented to others, rotated and revoked, all of it at log level DEBUG.
+
+    Everything that the server is sent (it stores nothing else), every log line, every repr and every
+    error with all that led to it is searched for each secret.
+    """
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+    with client.monitor() as commands:  # type: ignore[no-untyped-call]  # of redis-py
+        new = await accounts.create_key("acme", name="ci")
+        principal = await accounts.authenticate(new.key)
+        shown += [repr(principal), repr(await ask(accounts, principal, 2)), repr(accounts)]
+        rotated = await accounts.rotate(new.info.id, overlap=timedelta(hours=1))
+        shown += [repr(new), str(rotated), repr(await accounts.keys()), repr(vars(accounts))]
+        shown += [await failure_of(accounts, new.key[:-1]), await failure_of(accounts, new.key + "x")]
+        await accounts.revoke(rotated.info.id)
+        shown.append(await failure_of(accounts, rotated.key))
+        client.hset(Keys(queue_name).api_key(new.info.id), "rate", "damaged")
+        shown.append(await failure_of(Accounts(accounts._queue, SECRET), new.key))
+        client.delete(Keys(queue_name).api_key(new.info.id), Keys(queue_name).api_keys("acme"))
+        client.delete(Keys(queue_name).owners)
+        client.echo("that was all")
+        sent = [command["command"] for command in until_told("that was all", commands)]
+
+    assert any(new.info.id in command for command in sent)
+    assert "authenticate" in shown[-1]
+    for text in (*shown, *sent, caplog.text):
+        for made in (new, rotated):
+            assert secret_of(made) not in text
+
+
+def until_told(last: str, commands: Any) -> Iterator[dict[str, Any]]:
+    """Yield what a monitor of the server saw, until a command has this text."""
+    for command in commands.listen():
+        yield command
+        if last in command["command"]:
+            return
+
+
+async def failure_of(accounts: Accounts, presented: str) -> str:
+    """Return all that can be read from the error that a key meets, with what led to it."""
+    with pytest.raises((KeyMalformed, KeyUnknown, QueueCorrupt)) as caught:
+        await accounts.authenticate(presented)
+    error = caught.value
+    told = "".join(traceback.format_exception(error))
+    return f"{told} {error!r} {error.args} {vars(error)} {error.__cause__!r} {error.__context__!r}"
+
+
+def secret_of(new: NewKey) -> str:
+    """Return the part of a key that must not be anywhere."""
+    return new.key[20:63]

@@ -39,6 +39,8 @@ TINY = Sizes(
     lanes=(1, 9),
     lane_depth=20,
     slow=10,
+    http=400,
+    http_batches=2,
     idle_seconds=0.1,
 )
 
@@ -52,6 +54,7 @@ CASES = {
     "depth": 2 * len(TINY.depths) + 2,
     "lanes": 2 * len(TINY.lanes),
     "slow": 1,
+    "http": 5,
     "idle": 5,
 }
 """How many results each question gives."""
