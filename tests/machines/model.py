@@ -6,20 +6,28 @@ the real scripts and this model with the same steps.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
+from taskqueue.names import WEBHOOK_TYPE
 from taskqueue.ranking import Order, Policy, virtual_cost
+from tests.machines.accounts import POOR_AT_ONCE, Accounts, Charge
 
 LEASE = 15_000
 GAP = 7_500
 CRASHES = 3
+DELIVERIES_A_HOST = 4
 
 Lane = tuple[str, str]
 
 
 @dataclass
 class ModelTask:
-    """What the model knows of one task."""
+    """What the model knows of one task; of a delivery too, which is one.
+
+    `most` is the most that may be charged, `hold` what its lease holds; `hook` names the lane of its
+    deliveries, `told` the task whose end a delivery tells.
+    """
 
     id: str
     type: str
@@ -30,6 +38,10 @@ class ModelTask:
     fingerprint: str
     sequence: int
     created: int
+    cost: int = 0
+    most: int = 0
+    hook: str = ""
+    told: str = ""
     state: str = "QUEUED"
     due: int | None = None
     attempt: int = 0
@@ -39,6 +51,9 @@ class ModelTask:
     outcome: str | None = None
     deadline: int = 0
     cancel: bool = False
+    hold: int | None = None
+    charged: int = 0
+    error: str | None = None
 
     @property
     def lane(self) -> Lane:
@@ -50,6 +65,11 @@ class ModelTask:
         """Whether it has ended."""
         return self.state in {"COMPLETED", "FAILED", "CANCELLED"}
 
+    @property
+    def is_delivery(self) -> bool:
+        """Whether it tells the end of another task, and counts in no tenant."""
+        return self.type == WEBHOOK_TYPE
+
 
 @dataclass
 class Model:
@@ -59,6 +79,7 @@ class Model:
     policy: Policy
     now: int
     tasks: dict[str, ModelTask] = field(default_factory=dict)
+    accounts: Accounts = field(default_factory=Accounts)
     sequence: int = 0
     most_of_type: dict[str, int] = field(default_factory=dict)
     most_of_tenant: dict[str, int] = field(default_factory=dict)
@@ -91,13 +112,19 @@ class Model:
 
     def tenant_room(self, name: str) -> float:
         """Free slots of the tenant."""
-        return max(0, self.most_of_tenant.get(name, 10**9) - self.used_by_tenant(name))
+        most = DELIVERIES_A_HOST if name.startswith("_") else 10**9
+        return max(0, self.most_of_tenant.get(name, most) - self.used_by_tenant(name))
 
-    def ready(self) -> dict[Lane, list[ModelTask]]:
+    def held(self, tenant: str) -> int:
+        """Credits that the tenant's running tasks hold."""
+        running = [t for t in self.tasks.values() if t.tenant == tenant and t.state == "PROCESSING"]
+        return sum(task.hold or 0 for task in running)
+
+    def ready(self, without: Container[str] = ()) -> dict[Lane, list[ModelTask]]:
         """Ready tasks by lane, best first."""
         lanes: dict[Lane, list[ModelTask]] = {}
         for task in self.tasks.values():
-            if task.state == "QUEUED" and task.due is None:
+            if task.state == "QUEUED" and task.due is None and task.id not in without:
                 lanes.setdefault(task.lane, []).append(task)
         for tasks in lanes.values():
             tasks.sort(key=lambda task: -self.order.score(task.priority, task.sequence))
@@ -106,7 +133,7 @@ class Model:
     def may_run(self, lane: Lane) -> bool:
         """Whether the lane is not parked."""
         tenant = lane[1].removesuffix("!")
-        if f"tenant:{tenant}" in self.paused:
+        if f"tenant:{tenant}" in self.paused or tenant in self.accounts.waiting:
             return False
         return lane[1].endswith("!") or self.tenant_room(tenant) > 0
 
@@ -129,30 +156,66 @@ class Model:
         return len(due)
 
     def claim(self, slots: dict[str, int], limit: int, request: str) -> list[ModelTask]:
-        """Choose and lend the best tasks."""
+        """Choose and lend the best tasks; end those that cannot be paid."""
         self.promote()
         taken: list[ModelTask] = []
+        poor: dict[str, ModelTask] = {}
+        closed: set[Lane] = set()
         left = {name: min(count, self.type_room(name)) for name, count in slots.items()}
         while len(taken) < limit and "queue:" not in self.paused:
             heads = {
                 lane: tasks[0]
-                for lane, tasks in self.ready().items()
-                if left.get(lane[0], 0) > 0 and self.may_run(lane)
+                for lane, tasks in self.ready(without=poor).items()
+                if left.get(lane[0], 0) > 0 and lane not in closed and self.may_run(lane)
             }
             if not heads:
                 break
             task = heads[max(heads, key=lambda lane: self._place(lane, heads[lane]))]
-            left[task.type] -= 1
-            self._serve(task.tenant)
-            task.state = "PROCESSING"
-            task.attempt += 1
-            task.deliveries += 1
-            task.token = f"{task.deliveries}-{request}"
-            task.outcome = None
-            task.deadline = self.now + LEASE
-            taken.append(task)
+            free = self.accounts.left(task.tenant) - self.held(task.tenant)
+            if task.cost <= free:
+                left[task.type] -= 1
+                self._start(task, request, free)
+                taken.append(task)
+            elif task.cost <= self.accounts.left(task.tenant):
+                self.accounts.waiting.add(task.tenant)
+            elif len(poor) < POOR_AT_ONCE:
+                poor[task.id] = task
+            else:
+                closed.add(task.lane)
+        for task in poor.values():
+            task.error = "INSUFFICIENT_CREDITS"
+            self._end(task, "FAILED", "failed")
         self.settle()
         return taken
+
+    def _start(self, task: ModelTask, request: str, free: float) -> None:
+        self._serve(task.tenant)
+        task.state = "PROCESSING"
+        task.attempt += 1
+        task.deliveries += 1
+        task.token = f"{task.deliveries}-{request}"
+        task.outcome = None
+        task.deadline = self.now + LEASE
+        task.hold = int(min(task.most, free)) if self.accounts.is_metered(task.tenant) else None
+
+    def _end(self, task: ModelTask, state: str, outcome: str, asked: int = 0) -> None:
+        """End a task that is queued or runs: charge it if it completes, tell its webhook."""
+        is_metered = task.hold is not None
+        task.charged = self._end_hold(task, asked)
+        if state == "COMPLETED":
+            self.accounts.history.append(Charge(task.tenant, task.id, task.charged, is_metered))
+        task.state, task.outcome, task.due = state, outcome, None
+        if task.hook:
+            self.sequence += 1
+            name, owner = f"_hook-{self.sequence}", f"_{task.tenant}.{task.hook}"
+            self.tasks[name] = ModelTask(
+                name, WEBHOOK_TYPE, owner, 1, False, None, "", self.sequence, self.now, told=task.id
+            )
+
+    def _end_hold(self, task: ModelTask, asked: int = 0) -> int:
+        charge = self.accounts.end_hold(task.tenant, task.hold, asked)
+        task.hold = None
+        return charge
 
     def _place(self, lane: Lane, head: ModelTask) -> tuple[float, bytes, int]:
         score = self.order.score(head.priority, head.sequence)
@@ -165,7 +228,9 @@ class Model:
             cost = virtual_cost(self.weights.get(tenant, 1))
             self.virtual[tenant] = self.virtual.get(tenant, 0) + cost
 
-    def report(self, task_id: str, token: str, outcome: str, retry_in: int | None = None) -> str:
+    def report(
+        self, task_id: str, token: str, outcome: str, retry_in: int | None = None, charge: int | None = None
+    ) -> str:
         """End a lease: `outcome` is completed, failed, cancelled, retried or released."""
         task = self.tasks.get(task_id)
         if task is None or not task.token or task.token != token:
@@ -177,16 +242,21 @@ class Model:
         if outcome == "released":
             task.attempt -= 1
         if outcome in {"retried", "released"}:
-            task.state = "QUEUED"
+            self._requeue(task, outcome)
             task.due = self.now + retry_in if retry_in else None
+        elif outcome == "completed":
+            self._end(task, "COMPLETED", outcome, task.cost if charge is None else charge)
         else:
-            task.state = outcome.upper()
-        task.outcome = outcome
+            self._end(task, outcome.upper(), outcome)
         self.settle()
         return outcome
 
+    def _requeue(self, task: ModelTask, outcome: str) -> None:
+        self._end_hold(task)
+        task.state, task.outcome = "QUEUED", outcome
+
     def reap(self) -> tuple[set[str], set[str], set[str]] | None:
-        """Take expired leases back; None while it holds."""
+        """Take expired leases back, the oldest first; None while it holds."""
         gap = self.now - self.reaped_at if self.reaped_at is not None else 0
         self.reaped_at = self.now
         if gap > GAP:
@@ -194,19 +264,17 @@ class Model:
         if self.hold_until > self.now:
             return None
         requeued, dead, cancelled = set(), set(), set()
-        for task in self.tasks.values():
-            if task.state != "PROCESSING" or task.deadline > self.now:
-                continue
+        expired = [t for t in self.tasks.values() if t.state == "PROCESSING" and t.deadline <= self.now]
+        for task in sorted(expired, key=lambda task: (task.deadline, task.id)):
             task.crashes += 1
-            task.outcome = "reaped"
             if task.cancel:
-                task.state = "CANCELLED"
+                self._end(task, "CANCELLED", "reaped")
                 cancelled.add(task.id)
             elif task.crashes >= CRASHES:
-                task.state = "FAILED"
+                self._end(task, "FAILED", "reaped")
                 dead.add(task.id)
             else:
-                task.state = "QUEUED"
+                self._requeue(task, "reaped")
                 requeued.add(task.id)
         self.settle()
         return requeued, dead, cancelled
@@ -215,9 +283,14 @@ class Model:
         """End a queued task; ask for the end of a running one."""
         task = self.tasks[task_id]
         if task.state == "QUEUED":
-            task.state, task.due, task.outcome = "CANCELLED", None, "cancelled"
+            self._end(task, "CANCELLED", "cancelled")
         elif task.state == "PROCESSING":
             task.cancel = True
+        self.settle()
+
+    def grant(self, tenant: str, credits: int) -> None:  # noqa: A002 - the field's word
+        """Give a tenant credits, or take some back."""
+        self.accounts.grant(tenant, credits)
         self.settle()
 
     def clear(self, tenant: str | None, type_: str | None) -> int:
@@ -225,8 +298,9 @@ class Model:
         gone = [
             task.id
             for task in self.tasks.values()
-            if task.state == "QUEUED" and tenant in {None, task.tenant} and type_ in {None, task.type}
-        ]
+            if task.state == "QUEUED" and not task.is_delivery
+            and tenant in {None, task.tenant} and type_ in {None, task.type}
+        ]  # fmt: skip
         for task_id in gone:
             del self.tasks[task_id]
         self.settle()
@@ -238,6 +312,6 @@ class Model:
         self.sequence += 1
         self.tasks[task_id] = ModelTask(
             old.id, old.type, old.tenant, old.priority, old.reserved, old.key, old.fingerprint,
-            self.sequence, self.now,
+            self.sequence, self.now, old.cost, old.most, old.hook,
         )  # fmt: skip
         self.settle()

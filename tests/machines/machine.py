@@ -1,0 +1,106 @@
+"""What every machine stands on: a server, a queue of its own on it, the model beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize
+
+from taskqueue.connect import Connector
+from taskqueue.keys import Keys
+from taskqueue.ranking import Order, policy
+from taskqueue.store import Store
+from tests.audit import audit
+from tests.machines.model import Model
+from tests.servers import RealServer
+
+TYPES = ("GROK", "GEMINI", "CHATGPT")
+TENANTS = ("acme", "acme.b", "zeta")
+METERED = TENANTS[:2]
+"""Tenants that may be granted something, at once or later; the other one never is."""
+
+claims = Bundle("claims")
+known = Bundle("known")
+types, tenants = st.sampled_from(TYPES), st.sampled_from(TENANTS)
+metered = st.sampled_from(METERED)
+grants = st.sampled_from([10, 40, 0, None])
+
+
+class Running:
+    """The server and the event loop of the tests that run: a machine takes no fixtures."""
+
+    server: RealServer
+    loop: asyncio.AbstractEventLoop
+    numbers = itertools.count(1)
+
+
+def wait(awaitable: Any) -> Any:
+    """Run a coroutine of the store to its end."""
+    return Running.loop.run_until_complete(awaitable)
+
+
+class Machine(RuleBasedStateMachine):
+    """Opens a queue, and holds it against the model and the audit when the steps are over."""
+
+    store: Store
+    model: Model
+
+    @initialize(
+        rule_name=st.sampled_from(["strict", "fair_within_priority", "fair_tenants"]),
+        stride=st.sampled_from([None, None, 3]),
+        granted=st.tuples(*[grants for _ in METERED]),
+    )
+    def open(self, rule_name: str, stride: int | None, granted: tuple[int | None, ...]) -> None:
+        self.name = f"machine-{next(Running.numbers)}"
+        self.model = Model(Order(stride), policy(rule_name), now=int(time.time() * 1000))
+        self.connector = Connector.parse(Running.server.url)
+        wait(self.connector.open())
+        self.store = Store(self.connector.client(), Keys(self.name), clock=lambda: self.model.now)
+        wait(self.store.open(Order(stride), rule_name))
+        self.ids = itertools.count(1)
+        self.requests = itertools.count(1)
+        for tenant, amount in zip(METERED, granted, strict=True):
+            if amount is not None:
+                wait(self.store.grant(tenant, amount))
+                self.model.grant(tenant, amount)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        try:
+            with Running.server.client() as client:
+                assert [problem for problem in audit(client, self.name) if not self.excuses(problem)] == []
+                records = client.keys(f"{self.store.keys.task('').replace('{', '[{]')}*")
+            assert len(records) == len(self.model.tasks)
+            assert wait(self.store.repair(limit=1000)).changed == 0
+            self.agree()
+        finally:
+            wait(self.store.close())
+            with Running.server.client() as client:
+                client.flushall()
+
+    def excuses(self, problem: str) -> bool:
+        """Whether a sentence of the audit is about tasks that ended before their tenant was metered.
+
+        Their records say what they cost, and it was not spent; the audit cannot tell them apart.
+        """
+        free = {each.tenant for each in self.model.accounts.history if each.credits and not each.is_metered}
+        return any(problem.startswith(f"tenant {tenant} spent ") for tenant in free)
+
+    def agree(self) -> None:
+        """Every task is as the model has it, and what it cost; every delivery tells what it should."""
+        tasks = list(self.model.tasks.values())
+        for task, got in zip(tasks, wait(self.store.fetch([task.id for task in tasks])), strict=True):
+            assert got is not None
+            assert (got.state, got.not_before_ms, got.sequence, got.crashes, got.charged) == (
+                task.state, task.due, task.sequence, task.crashes, task.charged if task.is_over else None,
+            )  # fmt: skip
+            if task.error is not None:
+                assert got.error is not None
+                assert got.error.code == task.error
+            if task.is_delivery:
+                assert (got.type, got.tenant, got.payload) == (task.type, task.tenant, {"task": task.told})
