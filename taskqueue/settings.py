@@ -195,7 +195,14 @@ class Settings(BaseSettings):
         le=HIGHEST_MAX_PAYLOAD,
         description="a number of bytes from 1 to 4MiB, such as 512KiB",
     )
-    secret: SecretStr | None = Field(default=None, description="64 hexadecimal digits", exclude=True)
+    # accounts/secret.py says what is random enough; this much is known here.
+    secret: SecretStr | None = Field(
+        default=None,
+        min_length=43,
+        max_length=1024,
+        exclude=True,
+        description="64 hexadecimal digits, as `openssl rand -hex 32` prints them, or 43 to 1,024 characters",
+    )
     local_webhooks: bool = Field(default=False, description="true or false")
     log_level: LogLevel = Field(default="INFO", description="one of DEBUG, INFO, WARNING, ERROR and CRITICAL")
     log_json: bool = Field(default=False, description="true or false")
@@ -248,7 +255,9 @@ def _first_refusal(error: ValidationError, flags: Mapping[str, object]) -> Inval
     known = Settings.model_fields.get(name)
     setting = name if name in flags else f"TASKQUEUE_{name.upper()}"
     value = flags[name] if name in flags else os.environ.get(setting)
-    if isinstance(value, str):
+    if name == "secret":
+        value = "***"
+    elif isinstance(value, str):
         value = redact(value)
     if known is None:
         return InvalidSetting(setting, value, f"left out: there are only {', '.join(Settings.model_fields)}")

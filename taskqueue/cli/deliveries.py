@@ -41,7 +41,8 @@ def add_deliveries(scheduler: Scheduler, *, local: bool, secret: str | None) -> 
     from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy, SecretUnreadable
     from taskqueue.webhooks.delivering import ATTEMPTS, TIMEOUT, deliver, wait_after
 
-    if WEBHOOK_TYPE in scheduler.types:
+    # A scheduler without handlers stays one: that is a mistake, which it reports itself.
+    if not scheduler.types or WEBHOOK_TYPE in scheduler.types:
         return
     policy = policy_for(EgressPolicy, local=local)
     known: list[WebhookSecrets | None] = []

@@ -211,7 +211,7 @@ def test_a_bad_flag_is_refused_by_its_name(field: str, value: object) -> None:
     assert caught.value.rule == Settings.model_fields[field].description
 
 
-@pytest.mark.parametrize("field", sorted(set(Settings.model_fields) - {"url"}))
+@pytest.mark.parametrize("field", sorted(set(Settings.model_fields) - {"url", "secret"}))
 def test_a_bad_variable_is_refused_by_its_name(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is found among a hundred others."""
     monkeypatch.setenv(f"TASKQUEUE_{field.upper()}", "?!")
@@ -220,6 +220,17 @@ def test_a_bad_variable_is_refused_by_its_name(field: str, monkeypatch: pytest.M
         InvalidSetting, match=rf"^TASKQUEUE_{field.upper()}: '\?!' is not accepted; it must be "
     ):
         Settings.load()
+
+
+@pytest.mark.parametrize("value", ["?!", "x" * 42, "x" * 1025])
+def test_a_secret_that_is_refused_is_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be almost the right one."""
+    monkeypatch.setenv("TASKQUEUE_SECRET", value)
+
+    with pytest.raises(InvalidSetting, match=r"^TASKQUEUE_SECRET: '\*\*\*' is not accepted") as caught:
+        Settings.load()
+
+    assert value not in str(caught.value)
 
 
 def test_a_refused_variable_is_shown_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,8 @@ async def test_a_background_beats_while_the_callers_loop_is_blocked() -> None:
 
     background = Background(serve, no_crash)
     await background.start()
-    before = beats
-    time.sleep(0.2)
+    before, deadline = beats, time.monotonic() + 10
+    while beats - before < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)  # blocks this loop, on purpose
     assert beats - before >= 5
     await background.stop()
