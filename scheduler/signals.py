@@ -44,6 +44,9 @@ def stop_signals(stop: Callable[[], None], at_once: Callable[[], None] | None = 
         del frame
         nonlocal is_first
         if not is_first:
+            # Nothing that comes now may interrupt the last steps.
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_IGN)
             _exit_at_once(number, at_once)
         is_first = False
         loop.call_soon_threadsafe(_ask, number, stop)
