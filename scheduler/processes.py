@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from random import Random
 
@@ -44,6 +44,10 @@ class Supervisor:
             command, if *command* is given.
         processes: How many workers, 1 to 256.
         command: What comes before the arguments.
+        environment: Variables for the workers, beside those of this process: the place for what others
+            may not see, since every user of the machine can read the arguments of a process.
+        endless: Whether there always is something to do: a worker that ends well without having been
+            asked here is started again too.
 
     Raises:
         InvalidSetting: If the number is out of its range.
@@ -55,27 +59,39 @@ class Supervisor:
         processes: int,
         *,
         command: Sequence[str] = (sys.executable, "-m", "taskqueue", "worker"),
+        environment: Mapping[str, str] | None = None,
+        endless: bool = False,
     ) -> None:
         self._command = [*command, *arguments]
         self._processes = check_count("processes", processes, MOST_PROCESSES)
+        self._environment = dict(environment or {})
+        self._endless = endless
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._random = Random()  # noqa: S311  jitter
         self._stopping = asyncio.Event()
         self._status = 0
 
-    async def run(self) -> int:
+    async def run(self, *, handle_signals: bool = True) -> int:
         """Run the workers until they have ended, by themselves or after SIGTERM or SIGINT.
 
         The first signal is passed on as SIGTERM, once to each worker. The second kills them.
 
+        Args:
+            handle_signals: Whether signals are looked after here; else call `stop()` and `kill()`.
+
         Returns:
             0 if all of them ended well, else the exit status of the first that did not.
         """
-        with stop_signals(self.stop, at_once=self._kill_all), _pipe() as theirs:
+        signals = stop_signals(self.stop, at_once=self.kill) if handle_signals else contextlib.nullcontext()
+        with signals, _pipe() as theirs:
             async with asyncio.TaskGroup() as group:
                 for number in range(1, self._processes + 1):
                     group.create_task(self._keep(number, theirs))
         return self._status
+
+    def hold(self) -> None:
+        """Start no worker any more; those that run go on. For one who has to end something else first."""
+        self._stopping.set()
 
     def stop(self) -> None:
         """Ask every worker to finish what it runs and to end; none is started any more."""
@@ -89,7 +105,7 @@ class Supervisor:
         while True:
             started = loop.time()
             code = await self._run_one(number, theirs)
-            if code == 0:
+            if code == 0 and (self._stopping.is_set() or not self._endless):
                 return
             if self._stopping.is_set() or code == USAGE_ERROR:
                 self._status = self._status or code
@@ -112,7 +128,7 @@ class Supervisor:
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(theirs,),
             start_new_session=True,
-            env=os.environ | {SUPERVISOR_VARIABLE: name_pipe(theirs)},
+            env=os.environ | self._environment | {SUPERVISOR_VARIABLE: name_pipe(theirs)},
         )
         self._children[number] = child
         if self._stopping.is_set():
@@ -126,7 +142,8 @@ class Supervisor:
             return 0
         return code if code >= 0 else 128 - code
 
-    def _kill_all(self) -> None:
+    def kill(self) -> None:
+        """End every worker now, in the middle of whatever it does."""
         for child in list(self._children.values()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)

@@ -332,6 +332,15 @@ def _add_run(task: Task, run: Mapping[bytes, bytes]) -> None:
         task.result = decode_value(result)
     if error := run.get(b"error"):
         task.error = decode_error(error)
+    _add_providers(task, run)
+
+
+def _add_providers(task: Task, run: Mapping[bytes, bytes]) -> None:
+    if provider := run.get(b"provider"):
+        # "!" marks a probe of a provider that had failed.
+        task.provider = provider.decode().removesuffix("!")
+    if tried := run.get(b"tried"):
+        task.tried = tuple(tried.decode().split(" "))
 
 
 def _mapping(data: bytes, what: str) -> dict[str, Any]:

@@ -60,6 +60,10 @@ class Keys:
         return f"{self.prefix}limited"
 
     @property
+    def providers(self) -> str:
+        return f"{self.prefix}providers"
+
+    @property
     def workers(self) -> str:
         return f"{self.prefix}workers"
 
@@ -96,6 +100,9 @@ class Keys:
 
     def limit_tenant(self, tenant: str) -> str:
         return f"{self.prefix}limit:tenant:{tenant}"
+
+    def limit_provider(self, provider: str) -> str:
+        return f"{self.prefix}limit:provider:{provider}"
 
     def count_type(self, type_: str) -> str:
         return f"{self.prefix}count:type:{type_}"

@@ -149,8 +149,13 @@ class Settings(BaseSettings):
         grace: How long running tasks may go on after a signal to stop.
         retention: How long the record of a task is kept.
         max_payload: Largest payload in bytes, encoded.
-        secret: What digests of API keys are made with, the same in all processes of a service; None
-            is a file beside an embedded server's data. It is never shown.
+        secret: What protects API keys and the secrets of webhooks: digests of the former are made with
+            it, the latter are sealed under it, and it is never on the server. It is 64 hexadecimal
+            digits, as `openssl rand -hex 32` prints them, or 43 to 1,024 other random characters; the
+            same in all processes of a service. None is a file beside an embedded server's data. With
+            another one every API key is refused, and webhooks of tenants that want signatures are not
+            sent: make new keys and `taskqueue webhooks renew`, or bring the earlier one back, which
+            loses nothing but deliveries that were given up meanwhile. It is never shown.
         local_webhooks: Whether webhooks may go to addresses of this machine, by http and to any port.
         log_level: How much is logged.
         log_json: Whether log lines are JSON objects.

@@ -131,7 +131,9 @@ class Task:
 
     Times are UTC; the `_ms` fields hold the same instants as epoch milliseconds of the server's
     clock. `sequence` is the place by submission: it never changes, except by a redrive. `charged` is
-    what it cost in credits: None until it has finished, 0 if it did not complete.
+    what it cost in credits: None until it has finished, 0 if it did not complete. `provider` is where
+    it was sent, if its handler has providers: where it runs, or who answered; `tried` are those that
+    it left before, each with the reason, such as `"openai:limited"`.
     """
 
     id: str
@@ -161,6 +163,8 @@ class Task:
     durability: Durability = Durability.MEMORY
     worker: str | None = None
     reserved: bool = False
+    provider: str | None = None
+    tried: tuple[str, ...] = ()
 
     @property
     def created_at(self) -> datetime:

@@ -34,6 +34,7 @@ from taskqueue.names import check_tenant
 from taskqueue.queue import TaskQueue
 from taskqueue.rules import check_count
 from taskqueue.store import RateRequest, StoredKey
+from taskqueue.store.rates import RateTicket
 
 DEFAULT_RATE: Final = 1000
 """Requests a second of an API key to each endpoint (contract: rate limits)."""
@@ -245,13 +246,43 @@ class Accounts:
             InvalidSetting: If *endpoint* breaks its rule.
             ServerUnavailable: If the server gave no usable answer within the queue's patience.
         """
+        ticket = self.ticket(principal, endpoint)
+        return await self.count(ticket, self.ask(ticket))
+
+    def ticket(self, principal: Principal, endpoint: str) -> RateTicket:
+        """Return a ticket for a request: to hand on with its tasks, or to `ask()` with.
+
+        Args:
+            principal: From `authenticate()`.
+            endpoint: As for `admit()`.
+
+        Raises:
+            InvalidSetting: If *endpoint* breaks its rule.
+        """
         if not isinstance(endpoint, str) or _ENDPOINT.fullmatch(endpoint) is None:
             raise InvalidSetting("endpoint", endpoint, _ENDPOINT_RULE)
-        request = RateRequest(principal.key_id, endpoint, principal.rate)
-        remaining = await self._admitting.submit(request)
+        return RateTicket(principal.key_id, endpoint, principal.rate)
+
+    def ask(self, ticket: RateTicket) -> asyncio.Future[int | None]:
+        """Ask for a request to be counted, at once; hand what this returns to `count()`.
+
+        So the question is on its way before anything else is done for the request.
+        """
+        return self._admitting.submit(ticket.request)
+
+    async def count(self, ticket: RateTicket, asked: Awaitable[int | None]) -> Admission:
+        """Fill a ticket in from the answer to `ask()`.
+
+        Raises:
+            RateExceeded: If the key has no request left in this second.
+            ServerUnavailable: If the server gave no usable answer within the queue's patience.
+        """
+        remaining = await asked
+        ticket.remaining = remaining or 0
+        limit = ticket.request.limit
         if remaining is None:
-            raise RateExceeded(principal.rate)
-        return Admission(principal.rate, remaining)
+            raise RateExceeded(limit)
+        return Admission(limit, remaining)
 
     async def close(self) -> None:
         """Wait for the calls on their way and refuse new ones; before the queue is closed."""

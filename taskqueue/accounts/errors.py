@@ -11,6 +11,9 @@ None of them shows any part of what was presented as a key.
 from __future__ import annotations
 
 from taskqueue.errors import TaskQueueError
+from taskqueue.store.rates import RateExceeded
+
+__all__ = ["KeyMalformed", "KeyUnknown", "RateExceeded"]
 
 
 class KeyMalformed(TaskQueueError, ValueError):
@@ -36,11 +39,3 @@ class KeyUnknown(TaskQueueError, LookupError):
         which = "this API key" if key_id is None else f"an API key with the id {key_id!r}"
         super().__init__(f"{which} is unknown, expired or revoked; make a new one")
         self.key_id = key_id
-
-
-class RateExceeded(TaskQueueError):
-    """The API key has made `limit` requests to this endpoint in this second; the next one is new."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"this API key may make {limit:,} requests a second to each endpoint; slow down")
-        self.limit = limit

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from taskqueue.accounts import Accounts
-from taskqueue.api.auth import UNMATCHED, Authentication, admit, is_guarded
+from taskqueue.api.auth import UNMATCHED, Authentication, is_guarded
+from taskqueue.api.counting import Counting
 from taskqueue.api.errors import method_not_allowed, route_not_found
 from taskqueue.api.exchange import KEY, Exchange
 from taskqueue.api.json import dumps
@@ -49,8 +50,8 @@ def create_app(queue: TaskQueue, accounts: Accounts, options: ApiOptions | None 
     told = document(service.options, release)
     service.document = dumps(told)
     routes, shortcuts = [], {}
-    for method, path, name, handler in ROUTES:
-        endpoint = Endpoint(service, name, handler, guarded=is_guarded(path))
+    for method, path, name, handler, counted in ROUTES:
+        endpoint = Endpoint(service, name, handler, counted if is_guarded(path) else None)
         routes.append(Route(path, endpoint, methods=[method], name=name))
         if "{" not in path:
             shortcuts[method, path] = endpoint
@@ -91,7 +92,7 @@ async def _unmatched(request: Request, error: Exception) -> Response:
     exchange: Exchange = request.scope[KEY]
     service: Service = request.app.state.service
     if exchange.principal is not None:
-        await admit(service.accounts, exchange, exchange.principal, UNMATCHED)
+        await Counting(service.accounts, exchange, exchange.principal, UNMATCHED).settle()
     path = request.scope["path"]
     if isinstance(error, HTTPException) and error.status_code == _METHOD_NOT_ALLOWED:
         raise method_not_allowed(path, (error.headers or {}).get("Allow", ""))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskqueue.accounts import Accounts, Principal, RateExceeded
+from taskqueue.accounts import Accounts
 from taskqueue.api.errors import missing_key
 from taskqueue.api.exchange import KEY, Exchange
 
@@ -72,24 +72,3 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
     if found is None or not found.startswith(_SCHEME) or len(found) == len(_SCHEME):
         raise missing_key()
     return found[len(_SCHEME) :].decode("latin-1")
-
-
-async def admit(accounts: Accounts, exchange: Exchange, principal: Principal, endpoint: str) -> None:
-    """Count a request in the bucket of its key and endpoint, and note the headers that say so.
-
-    Raises:
-        RateExceeded: If there were too many in this second.
-        ServerUnavailable: If it could not be counted.
-    """
-    # What is said if counting fails: nothing is known to be left.
-    exchange.limits = _limits(principal.rate, 0)
-    try:
-        admission = await accounts.admit(principal, endpoint)
-    except RateExceeded as error:
-        exchange.limits = _limits(error.limit, 0)
-        raise
-    exchange.limits = _limits(admission.limit, admission.remaining)
-
-
-def _limits(limit: int, remaining: int) -> tuple[tuple[bytes, bytes], ...]:
-    return (b"x-ratelimit-limit", b"%d" % limit), (b"x-ratelimit-remaining", b"%d" % remaining)

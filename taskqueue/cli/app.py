@@ -31,7 +31,7 @@ _dead = typer.Typer(
 _limits = typer.Typer(no_args_is_help=True, help="How much may run at once, for the whole fleet: show, set.")
 
 _keys = typer.Typer(no_args_is_help=True, help="API keys of tenants: create, list, rotate, revoke.")
-_webhooks = typer.Typer(no_args_is_help=True, help="Secrets that webhooks are signed with: renew, remove.")
+_webhooks = typer.Typer(no_args_is_help=True, help="How webhooks are signed: renew, show, set, remove.")
 
 _state = {"debug": False}
 
@@ -75,6 +75,8 @@ app.add_typer(_dead, name="dead", rich_help_panel=_OPERATE)
 app.add_typer(_keys, name="keys", rich_help_panel=_OPERATE)
 app.add_typer(_webhooks, name="webhooks", rich_help_panel=_OPERATE)
 _webhooks.command("renew")(webhooks.renew)
+_webhooks.command("show")(webhooks.show)
+_webhooks.command("set")(webhooks.set_)
 _webhooks.command("remove")(webhooks.remove)
 _keys.command("create")(keys.create)
 _keys.command("list")(keys.list_)

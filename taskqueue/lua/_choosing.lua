@@ -81,8 +81,13 @@ local function take_head(entry, hold)
   -- Every field is named here: a table that grows later is built again and again.
   taken[#taken + 1] = {
     id = id, entry = entry, priority = entry.priority, run = keys.run .. id,
-    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0, hold = hold,
+    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0, hold = hold, provider = false,
   }
+  if entry.want.chain then
+    local provider = open_provider(entry.want.chain)
+    taken[#taken].provider = provider
+    provider.left = provider.left - 1
+  end
   entry.taken = entry.taken + 1
   entry.at = entry.at + 2
   entry.want.open = entry.want.open - 1
@@ -106,7 +111,7 @@ local function choose_tasks()
       return
     end
     local rank = entry.rank
-    if entry.want.open <= 0 then
+    if entry.want.open <= 0 or (entry.want.chain and not open_provider(entry.want.chain)) then
       heap_pop()
     elseif not entry.tasks then
       heap_pop()

@@ -13,6 +13,9 @@ local function untake_from(first)
       tenant.held = tenant.held - taken[index].hold
       tenant.waits, waiting[tenant] = false, nil
     end
+    if taken[index].provider then
+      taken[index].provider.left = taken[index].provider.left + 1
+    end
     if policy.virtual then
       entry.lane.tenant.virtual = entry.lane.tenant.virtual - service_cost(entry.lane.tenant)
     end
@@ -43,6 +46,9 @@ local function write_task(task, lane, worker, request)
   if task.hold then
     call("HSET", task.run, "hold", task.hold)
     tally(lane.tenant.limit, "held", task.hold)
+  end
+  if task.provider then
+    call("HSET", task.run, "provider", start_on(task.provider))
   end
   if task.deliveries == 1 then
     call("HSET", task.run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
@@ -91,40 +97,62 @@ local function write_claim(worker, request, claims, lease)
   write_tallies()
 end
 
-local function add_claimed(reply, id, token, attempt, deliveries, crashes, record)
+local function add_claimed(reply, id, token, attempt, deliveries, crashes, record, provider)
   local at = #reply
   reply[at + 1], reply[at + 2], reply[at + 3] = id, token, attempt
-  reply[at + 4], reply[at + 5], reply[at + 6] = deliveries, crashes, record
+  reply[at + 4], reply[at + 5], reply[at + 6], reply[at + 7] = deliveries, crashes, record, provider
+end
+
+-- A type runs if one of its lanes may and, where it is sent to providers, one of these has room.
+local function is_wanted_runnable(want)
+  return is_runnable(want.kind) and (not want.chain or open_provider(want.chain) ~= nil)
+end
+
+-- Whoever finds no room hears of it: from whoever makes some, or by the clock. Returns the earliest
+-- instant at which a claim may find more; "" if none is known.
+local function next_opening(wants)
+  local at = tonumber(next_due() or math.huge)
+  for _, want in ipairs(wants) do
+    if want.chain and is_runnable(want.kind) and not open_provider(want.chain) then
+      wait_for(want.chain, want.kind.name)
+      for _, provider in ipairs(want.chain) do
+        at = min(at, opens_at(provider) or math.huge)
+      end
+    end
+  end
+  return at < math.huge and text(at) or ""
 end
 
 -- The same request again (its reply was lost) gets the same tasks again.
 local function replay(request, stored, more)
   local reply = { "claimed", now, next_due() or "", more }
   for id in string.gmatch(stored, "\n([^\n]+)") do
-    local run = call("HMGET", keys.run .. id, "state", "token", "attempt", "deliveries", "crashes")
+    local run = call("HMGET", keys.run .. id, "state", "token", "attempt", "deliveries", "crashes", "provider")
     local record = call("GET", keys.task .. id)
     if record and run[1] == "PROCESSING" and run[2] == run[4] .. "-" .. request then
-      add_claimed(reply, id, run[2], tonumber(run[3]), tonumber(run[4]), tonumber(run[5] or 0), record)
+      local provider = match(run[6] or "", "^[^!]*")
+      add_claimed(reply, id, run[2], tonumber(run[3]), tonumber(run[4]), tonumber(run[5] or 0), record, provider)
     end
   end
   return reply
 end
 
 -- The arguments of a claim stand at the end of ARGV: worker, request, lease, limit, then each type
--- with its free slots. Returns the reply.
+-- with its free slots and the providers of its chain. Returns the reply.
 local function claim_tasks(at, claims)
   local worker, request = ARGV[at], ARGV[at + 1]
   local lease, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local wants, more = {}, 0
-  for index = at + 4, #ARGV, 2 do
+  for index = at + 4, #ARGV, 3 do
     local kind = type_named(ARGV[index])
-    wants[#wants + 1] = { kind = kind, slots = tonumber(ARGV[index + 1]), offset = 0 }
+    local slots, chain = tonumber(ARGV[index + 1]), read_chain(ARGV[index + 2])
+    wants[#wants + 1] = { kind = kind, slots = slots, chain = chain, offset = 0 }
     touch_type(kind)
   end
   local stored = call("GET", claims)
   if stored and sub(stored .. "\n", 1, #request + 1) == request .. "\n" then
     for _, want in ipairs(wants) do
-      more = is_runnable(want.kind) and 1 or more
+      more = is_wanted_runnable(want) and 1 or more
     end
     return replay(request, stored, more)
   end
@@ -137,7 +165,7 @@ local function claim_tasks(at, claims)
   if not meta.paused and limit > 0 then
     for _, want in ipairs(wants) do
       want.open = is_runnable(want.kind) and min(want.slots, room_of(want.kind)) or 0
-      if want.open > 0 then
+      if want.open > 0 and (not want.chain or open_provider(want.chain)) then
         next_lane(want)
       end
     end
@@ -165,16 +193,18 @@ local function claim_tasks(at, claims)
   end
   refresh_lanes()
   for _, want in ipairs(wants) do
-    local runnable = is_runnable(want.kind)
+    local runnable = is_wanted_runnable(want)
     set_wake(want.kind, runnable)
     touched_types[want.kind] = nil
     more = runnable and 1 or more
   end
   wake_touched()
-  local reply = { "claimed", now, next_due() or "", more }
+  local reply = { "claimed", now, next_opening(wants), more }
+  write_providers()
   for _, task in ipairs(taken) do
     if task.record then
-      add_claimed(reply, task.id, task.token, task.attempt, task.deliveries, task.crashes, task.record)
+      local provider = task.provider and task.provider.name or ""
+      add_claimed(reply, task.id, task.token, task.attempt, task.deliveries, task.crashes, task.record, provider)
     end
   end
   return reply

@@ -17,36 +17,16 @@ MOVES
 COST
   O(1) a rate
 ]]
--- include: base meta
-local second, KEPT_MS = floor(now / 1000), 10000
-
+-- include: base meta admitting
 -- Plan
-local windows, answer = {}, { "admitted" }
+local rates, answer = {}, { "admitted" }
 for index = 2, #KEYS do
-  local key, at = KEYS[index], 3 * index - 3
-  local field, limit, wanted = "of:" .. ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local stored = call("HMGET", key, "second", field)
-  local window = windows[key]
-  if not window then
-    window = { is_new = tonumber(stored[1] or nil) ~= second, counts = {} }
-    windows[key] = window
-  end
-  local count = window.counts[field] or (not window.is_new and tonumber(stored[2] or nil)) or 0
-  local granted = max(0, min(wanted, limit - count))
-  window.counts[field] = count + granted
-  answer[#answer + 1] = granted
-  answer[#answer + 1] = max(0, limit - count - granted)
+  local at = 3 * index - 3
+  local rate = rate_of(KEYS[index], ARGV[at], tonumber(ARGV[at + 1]))
+  pass(rate, tonumber(ARGV[at + 2]))
+  rates[index - 1] = rate
 end
 
 -- Apply
-for key, window in pairs(windows) do
-  if window.is_new then
-    call("DEL", key)
-    call("HSET", key, "second", second)
-    call("PEXPIRE", key, KEPT_MS)
-  end
-  for field, count in pairs(window.counts) do
-    call("HSET", key, field, count)
-  end
-end
-return answer
+write_rates()
+return add_rates(answer, rates)

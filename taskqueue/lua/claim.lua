@@ -12,17 +12,20 @@ ARGV
   request  str   new for each claim; the same again returns the same tasks again
   lease    int   ms until a reap may take the tasks away, unless extended
   limit    int   how many tasks at the most, at most 1,000
-  types... str   each type, followed by how many of it at the most
+  types... str   each type, how many of it at the most, and the providers that it may be sent to, in
+                 this order, with a space between; "" if it is sent to none
 RETURNS
-  {"claimed", now, next, more, then per task six}
-      next  epoch ms of the earliest delayed task of the queue, or ""
+  {"claimed", now, next, more, then per task seven}
+      next  epoch ms at which the earliest delayed task of the queue is due, or a provider opens
+            that tasks wait for; or ""
       more  1 if tasks of these types could still run
-      id, token, attempt, deliveries, crashes, record     in the order in which they start
+      id, token, attempt, deliveries, crashes, record, provider ("": none), in the order in which
+      they start
   {"no_queue"}
 MOVES
   QUEUED (delayed, due) -> QUEUED (ready); QUEUED (ready) -> PROCESSING
 COST
   O(types + log lanes) and O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending promoting heap affording choosing claiming
+-- include: base keys meta policy lanes counts record places ending promoting heap affording providers routing choosing claiming
 return claim_tasks(3, KEYS[2])

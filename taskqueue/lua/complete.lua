@@ -9,7 +9,8 @@ ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
   count    int   how many tasks follow
-  rest...  str   each task as id, token, result (msgpack), charge ("" for its price); then,
+  rest...  str   each task as id, token, result (msgpack), bill (its charge, "" for its price; ":"
+                 and the tokens that its provider used, where it says so); then,
                  optionally, a claim as in claim.lua: worker, request, lease, limit, types with
                  their slots
 RETURNS
@@ -21,7 +22,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending credits holding promoting heap affording choosing claiming
+-- include: base keys meta policy lanes counts record places ending providers credits holding promoting heap affording routing choosing claiming
 local count = tonumber(ARGV[3])
 
 -- Plan
@@ -39,7 +40,9 @@ for index = 1, count do
   if not outcome then
     outcome = "completed"
     claim.value = ARGV[at + 2]
-    claim.charge = tonumber(ARGV[at + 3]) or claim.charge
+    local charge, tokens = match(ARGV[at + 3], "^(%d*):?(%d*)$")
+    claim.charge = tonumber(charge) or claim.charge
+    claim.tokens = tonumber(tokens) or 0
     plan_return(claim)
     completed[#completed + 1] = claim
     ends[id] = claim.header
@@ -51,6 +54,10 @@ plan_ends(ends)
 -- Apply
 if #completed > 0 then
   for _, claim in ipairs(completed) do
+    if claim.provider then
+      answered(provider_named(claim.provider))
+      spend_tokens(provider_named(claim.provider), claim.tokens)
+    end
     finish(claim, "COMPLETED", "completed", "result", claim.value)
   end
   write_returns()

@@ -8,7 +8,7 @@ KEYS
   types     set     types ever seen
   tenants   set     tenants that have anything here
   due       zset    tenant -> its earliest delayed task, epoch ms
-  task...   string  one key a task, in the order of the tasks
+  task...   string  one key a task, in the order of the tasks; then the hash of each rate (see admit)
 ARGV
   prefix      str   of the queue's keys
   now         int   "" reads the server's clock
@@ -16,13 +16,22 @@ ARGV
   together    int   1: the tasks of a tenant are paid one after the other; 0: each by itself
   max_queued  int   QUEUED tasks a tenant may have; "" for no limit
   bands       int   how many bands follow: lanes and priorities
-  width       int   4: tasks as described below; 2: all without due and idem, their ids differ
-  rest...     str   each band as type, group, priority; then each task as band (from 1),
-                    due ("" now, "+n" in n ms, "n" at epoch ms), idem digest ("" none), record
+  width       int   5: tasks as described below; 4: without rate; 2: also without due and idem, and
+                    their ids differ
+  rates       int   how many rates follow the bands
+  whole       int   "" each task is a request of its own; else how many tasks the one request has of
+                    which this call brings the first: it is counted once, by the only rate, and
+                    needs room for all of them, or nothing of it is stored
+  rest...     str   each band as type, group, priority; each rate as endpoint, limit; then each task
+                    as band (from 1), due ("" now, "+n" in n ms, "n" at epoch ms), idem digest
+                    ("" none), rate (from 1; 0 none), record
 RETURNS
+  Behind each of the first three, for each rate, how many requests passed and how many more could.
   {"all", now, sequence}             all accepted; the first got `sequence`, the next ones the next
+  {"refused", word, limit}           the `whole` request is refused: "limited" or "full", as below
   {"each", now, then per task four}  word, a, b, c:
-      accepted   sequence, created ms, due ms or ""   (also a repeat of the same id)
+      accepted   sequence, created ms, due ms or ""   (also a repeat of the same id, which is not counted)
+      limited    limit, "", ""       its rate is used up
       taken      id of the holder, 1 if its payload is the same, "id" or "key"
       full       limit, "", ""
       poor       price, balance, ""
@@ -39,8 +48,11 @@ COST
 local seq, types, tenants = KEYS[2], KEYS[3], KEYS[4]
 local atomic, together, max_queued = ARGV[3] == "1", ARGV[4] == "1", tonumber(ARGV[5])
 local band_count, width = tonumber(ARGV[6]), tonumber(ARGV[7])
-local first_task_key, first_band, first_task = 6, 8, 8 + band_count * 3
-local count = #KEYS - first_task_key + 1
+local rate_count, whole = tonumber(ARGV[8]), tonumber(ARGV[9])
+local first_task_key, last_task_key, first_band = 6, #KEYS - rate_count, 10
+local first_rate = first_band + band_count * 3
+local first_task = first_rate + rate_count * 2
+local count = last_task_key - first_task_key + 1
 
 -- Plan -------------------------------------------------------------------------------------------
 local sequence = tonumber(call("GET", seq) or 0)
@@ -50,11 +62,11 @@ end
 
 -- Most calls bring ids that are all new: one command says so.
 local known = 0
-for first = first_task_key, #KEYS, CHUNK do
-  known = known + call("EXISTS", unpack(KEYS, first, min(first + CHUNK - 1, #KEYS)))
+for first = first_task_key, last_task_key, CHUNK do
+  known = known + call("EXISTS", unpack(KEYS, first, min(first + CHUNK - 1, last_task_key)))
 end
 
-if width == 2 and known == 0 and not (max_queued or policy.virtual or meta.paused) then
+if width == 2 and known == 0 and rate_count == 0 and not (max_queued or policy.virtual or meta.paused) then
   local bands, lanes = plan_plain(band_count, first_band)
   if bands then
     call("INCRBY", seq, count)
@@ -63,7 +75,7 @@ if width == 2 and known == 0 and not (max_queued or policy.virtual or meta.pause
   end
 end
 
--- include: lanes counts record places
+-- include: lanes counts record places admitting
 local bands, new_lanes = {}, {}
 for index = 1, band_count do
   local at = first_band + (index - 1) * 3
@@ -85,9 +97,13 @@ for index = 1, band_count do
 end
 
 local id_starts = #keys.task + 1
-local dues, accepted, others = {}, {}, {}
-local by_task_key, by_idem_key = {}, {}
+local rates, dues, accepted, others = {}, {}, {}, {}
+for number = 1, rate_count do
+  local at = first_rate + (number - 1) * 2
+  rates[number] = rate_of(KEYS[last_task_key + number], ARGV[at], tonumber(ARGV[at + 1]))
+end
 
+-- include: refusing
 local function due_of(given, lane)
   probe("zset", lane.tenant.delayed)
   call("ZCARD", KEYS[5])
@@ -95,75 +111,17 @@ local function due_of(given, lane)
   return due > now and due or nil
 end
 
-local function fingerprint_of(record)
-  return match(record, "^[^|]*|[^|]*|[^|]*|%d+|%d+%-?%d*|%a*|([^|]*)|")
+if whole then
+  local word, limit = refusal_of_whole()
+  if word then
+    write_rates()
+    return add_rates({ "refused", word, limit }, rates)
+  end
 end
-
--- The refusal of a task whose id or key is taken by a task with the fingerprint `theirs`.
-local function taken(holder, theirs, record, what)
-  return { "taken", holder, theirs == fingerprint_of(record) and 1 or 0, what }
-end
-
--- The refusal of the task whose arguments begin at `at`, or what an earlier call answered to the
--- same id; nil accepts it.
-local function refusal(key, at, lane)
-  local tenant, record = lane.tenant, ARGV[at + width - 1]
-  local digest = width == 4 and ARGV[at + 2] or ""
-  if known > 0 and call("EXISTS", key) == 1 then
-    local id = sub(key, id_starts)
-    local stored = read_header(id)
-    if stored and stored.fingerprint == fingerprint_of(record) then
-      local instant = call("ZSCORE", stored.lane.tenant.delayed, id)
-      return { "accepted", stored.sequence, stored.created, instant or "" }
-    end
-    return { "taken", id, 0, "id" }
-  end
-  local twin = by_task_key[key]
-  if twin then
-    return taken(sub(key, id_starts), fingerprint_of(ARGV[twin + width - 1]), record, "id")
-  end
-  -- A reserved task starts at once, or is refused for lack of a slot: no full queue keeps it out.
-  if max_queued and not lane.reserved and tenant.queued >= max_queued then
-    return { "full", max_queued, "", "" }
-  end
-  local idem = digest ~= "" and keys.idem .. tenant.name .. ":" .. digest
-  if idem then
-    local holder = call("GET", idem)
-    twin = by_idem_key[idem]
-    if holder then
-      local stored = read_header(holder)
-      return taken(holder, stored and stored.fingerprint, record, "key")
-    elseif twin then
-      return taken(twin.id, fingerprint_of(ARGV[twin.at + width - 1]), record, "key")
-    end
-  end
-  local cost = tenant.is_metered and tonumber(match(record, "^[^|]*|[^|]*|[^|]*|%d+|(%d+)")) or 0
-  if cost > tenant.funds then
-    return { "poor", cost, tenant.funds, "" }
-  elseif lane.reserved and tenant.room <= 0 then
-    return { "no_slot", tenant.most, "", "" }
-  end
-  -- Nothing refuses it any more: it counts for the tasks that follow.
-  if max_queued then
-    tenant.queued = tenant.queued + 1
-  end
-  if lane.reserved then
-    tenant.room = tenant.room - 1
-  end
-  if together then
-    tenant.funds = tenant.funds - cost
-  end
-  by_task_key[key] = at
-  if idem then
-    by_idem_key[idem] = { at = at, id = sub(key, id_starts) }
-  end
-  return nil
-end
-
 for index = 1, count do
   local at = first_task + (index - 1) * width
   local lane = bands[ARGV[at]].lane
-  if width == 4 and ARGV[at + 1] ~= "" then
+  if width > 2 and ARGV[at + 1] ~= "" then
     dues[index] = due_of(ARGV[at + 1], lane)
   end
   local answer = refusal(KEYS[first_task_key + index - 1], at, lane)
@@ -182,6 +140,7 @@ if atomic and others.refused then
 end
 
 -- Apply ------------------------------------------------------------------------------------------
+write_rates()
 local first_sequence = 0
 if #accepted > 0 then
   first_sequence = call("INCRBY", seq, #accepted) - #accepted + 1
@@ -193,7 +152,7 @@ if #accepted > 0 then
     local id, place_in_order = sub(key, id_starts), first_sequence + number - 1
     records[number * 2 - 1] = key
     records[number * 2] = "1|" .. text(place_in_order) .. created .. ARGV[at + width - 1]
-    if width == 4 and ARGV[at + 2] ~= "" then
+    if width > 2 and ARGV[at + 2] ~= "" then
       call("SET", keys.idem .. lane.tenant.name .. ":" .. ARGV[at + 2], id, "NX")
     end
     place(id, lane, priority, place_in_order, dues[index])
@@ -216,7 +175,7 @@ if #accepted > 0 then
 end
 
 if #accepted == count then
-  return { "all", now, first_sequence }
+  return add_rates({ "all", now, first_sequence }, rates)
 end
 local reply, following = { "each", now }, first_sequence
 for index = 1, count do
@@ -229,4 +188,4 @@ for index = 1, count do
     reply[#reply + 1] = answer[part]
   end
 end
-return reply
+return add_rates(reply, rates)

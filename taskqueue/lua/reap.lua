@@ -24,7 +24,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending credits holding
+-- include: base keys meta policy lanes counts record places ending providers credits holding
 local meta_key, leased = KEYS[1], KEYS[2]
 local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_error, cancelled_error = ARGV[6], ARGV[7]

@@ -19,7 +19,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending credits holding
+-- include: base keys meta policy lanes counts record places ending providers credits holding
 
 -- Plan
 local words, released_here, ends, seen = {}, {}, {}, {}

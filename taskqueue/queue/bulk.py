@@ -18,6 +18,7 @@ from taskqueue.errors import (
 from taskqueue.rules import check_webhook
 from taskqueue.store import Accepted, Store, Withheld
 from taskqueue.store.producing import portions
+from taskqueue.store.rates import Whole
 from taskqueue.task import Task, TaskSpec
 
 OutcomesT = TypeVar("OutcomesT")
@@ -64,12 +65,20 @@ class Bulk:
         store: Takes the tasks.
         encode: Checks and encodes one.
         max_queued: QUEUED tasks that each tenant may have.
+        whole: The one request that all tasks are of, for `enqueue_each`; None if they are of none.
     """
 
-    def __init__(self, store: Store, encode: Callable[[TaskSpec], Entry], max_queued: int | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        encode: Callable[[TaskSpec], Entry],
+        max_queued: int | None,
+        whole: Whole | None = None,
+    ) -> None:
         self._store = store
         self._encode = encode
         self._max_queued = max_queued
+        self._whole = whole
         self._lost: ServerUnavailable | None = None
 
     async def enqueue_all(self, specs: Iterable[TaskSpec]) -> list[Task]:
@@ -95,7 +104,12 @@ class Bulk:
         return done
 
     async def enqueue_each(self, specs: Iterable[TaskSpec]) -> list[Task | TaskQueueError]:
-        """Store what can be stored; in the place of every other task stands its exception."""
+        """Store what can be stored; in the place of every other task stands its exception.
+
+        Raises:
+            RateExceeded: If the one request of all tasks was refused for its rate.
+            QueueFull: If there was no room for all of it.
+        """
         results: dict[int, Task | TaskQueueError] = {}
         entries: list[Entry] = []
         places: list[int] = []
@@ -117,7 +131,12 @@ class Bulk:
 
     async def _send_what_can_be(self, portion: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
         async def send(entries: Sequence[Entry]) -> Sequence[Accepted | TaskQueueError]:
-            return await self._store.enqueue(entries, together=True, max_queued=self._max_queued)
+            outcomes = await self._store.enqueue(
+                entries, together=True, max_queued=self._max_queued, whole=self._whole
+            )
+            # The first call that is answered decides for all; what follows is part of what was let in.
+            self._whole = None
+            return outcomes
 
         if self._lost is None:
             try:

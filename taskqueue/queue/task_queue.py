@@ -20,6 +20,7 @@ from taskqueue.queue.bulk import Bulk, offered_task, with_place
 from taskqueue.queue.crediting import CreditCalls
 from taskqueue.queue.opening import QueueOptions, open_store
 from taskqueue.queue.operating import OperatorCalls
+from taskqueue.queue.submissions import Submissions
 from taskqueue.queue.waiting import Waiting
 from taskqueue.ranking import Policy
 from taskqueue.rules import is_id
@@ -86,6 +87,7 @@ class TaskQueue(OperatorCalls, CreditCalls):
         self._enqueuing: Batcher[Entry, Accepted] = Batcher(
             partial(isolated, take), size=lambda entry: len(entry.blob)
         )
+        self._submissions = Submissions(store, self._encode, options.max_queued)
         self._fetching: Batcher[str, Task | None] = Batcher(partial(isolated, store.fetch))
         self._waiting = Waiting(store)
         self._pid = os.getpid()
@@ -343,6 +345,7 @@ class TaskQueue(OperatorCalls, CreditCalls):
         self._is_closed = True
         try:
             await self._enqueuing.close()
+            await self._submissions.close()
             await self._fetching.close(drain=False)
             await self._waiting.close()
         finally:
@@ -364,3 +367,8 @@ class TaskQueue(OperatorCalls, CreditCalls):
         # A forked child that drops its copy has nothing to close.
         if not getattr(self, "_is_closed", True) and self._pid == os.getpid():
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+def submissions_of(queue: TaskQueue) -> Submissions:
+    """Return the way in for tasks of the HTTP service, whose requests are counted."""
+    return queue._submissions  # noqa: SLF001 - none of a user's business, so no attribute that is shown

@@ -11,6 +11,7 @@ from taskqueue.store.crediting import CreditVerbs
 from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
 from taskqueue.store.operating import UNSET, OperatorVerbs, Unset
 from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
+from taskqueue.store.providing import ProviderState, ProviderVerbs, Switched, Verdict
 from taskqueue.store.replies import (
     Accepted,
     Balance,
@@ -48,6 +49,7 @@ __all__ = [
     "Failure",
     "Limit",
     "Promoted",
+    "ProviderState",
     "Purged",
     "QueueSettings",
     "RateRequest",
@@ -57,10 +59,12 @@ __all__ = [
     "Stats",
     "Store",
     "StoredKey",
+    "Switched",
     "Unset",
+    "Verdict",
     "Withheld",
 ]
 
 
-class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs):
+class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs, ProviderVerbs):
     """All verbs of a queue; see the base classes. `open()` must be awaited first."""

@@ -8,11 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from taskqueue.errors import QueueCorrupt
 from taskqueue.store.base import StoreBase
+from taskqueue.store.rates import RateRequest, passes_of
+
+__all__ = ["MOST_KEYS", "AccountVerbs", "RateRequest", "StoredKey"]
 
 MOST_KEYS = 1000
 """API keys that one call looks up or touches; more are split into several."""
-
-_FIELDS_OF_A_RATE = 2
 
 
 class StoredKey(NamedTuple):
@@ -37,20 +38,6 @@ class StoredKey(NamedTuple):
     created_ms: int
     expires_ms: int | None = None
     used_ms: int | None = None
-
-
-class RateRequest(NamedTuple):
-    """One request that asks to be let in.
-
-    Attributes:
-        key_id: Of the API key that made it.
-        endpoint: What it asks for; each has a count of its own.
-        limit: Requests a second that this key is allowed there.
-    """
-
-    key_id: str
-    endpoint: str
-    limit: int
 
 
 class AccountVerbs(StoreBase):
@@ -158,12 +145,8 @@ class AccountVerbs(StoreBase):
             rates=[self.keys.rate(each.key_id) for each in asked],
             rest=[value for each, count in asked.items() for value in (each.endpoint, each.limit, count)],
         )
-        passing = {}
-        for number, each in enumerate(asked):
-            granted, left = reply[1 + _FIELDS_OF_A_RATE * number : 3 + _FIELDS_OF_A_RATE * number]
-            # The first of them leaves most.
-            passing[each] = iter(range(int(left) + int(granted) - 1, int(left) - 1, -1))
-        return [next(passing[each], None) for each in requests]
+        passes = passes_of(asked, reply[1:])
+        return [passes[each].take() for each in requests]
 
     async def set_plan(self, tenant: str, *, per_cycle: int | None, resets_at_ms: int | None) -> None:
         """Keep the facts of a tenant's plan; None takes one away."""

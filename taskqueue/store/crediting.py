@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from taskqueue.digests import digest_of_key
+from taskqueue.errors import QueueCorrupt
 from taskqueue.store.base import StoreBase
 from taskqueue.store.replies import Balance
+
+_LONGEST_INSTANT = 14
+"""Digits of epoch milliseconds at most: they end in the year 5138."""
+
+
+class SealedSecrets(NamedTuple):
+    """What a tenant's webhooks are signed with at one instant, as the server keeps it.
+
+    Attributes:
+        secret: The newest, sealed.
+        old: The one that signs before it, sealed, while it does; None: the newest signs.
+        old_until_ms: How long the old one signs, epoch ms; None without one.
+        is_standard: Whether the headers of Standard Webhooks are sent too.
+    """
+
+    secret: bytes
+    old: bytes | None = None
+    old_until_ms: int | None = None
+    is_standard: bool = False
 
 
 class CreditVerbs(StoreBase):
@@ -45,19 +66,54 @@ class CreditVerbs(StoreBase):
         reply = await self._run("delivered", run=self.keys.run(task_id))
         return bool(reply[0] == b"noted")
 
-    async def set_webhook_secret(self, tenant: str, sealed: bytes | None) -> bool:
-        """Keep the sealed secret of a tenant's webhooks, None takes it away; whether there was one."""
-        reply = await self._run(
-            "set_webhook_secret", account=self.keys.account(tenant), sealed=b"" if sealed is None else sealed
-        )
-        return bool(reply[1] == 1)
+    async def set_webhook_secret(self, tenant: str, sealed: bytes, overlap_ms: int = 0) -> int | None:
+        """Keep the sealed secret of a tenant's webhooks. May be repeated.
 
-    async def webhook_secret(self, tenant: str) -> bytes | None:
-        """Return the sealed secret of a tenant's webhooks; None if they are not signed."""
-        key = self.keys.account(tenant)
+        Returns:
+            Until when the secret that signed before goes on signing, epoch ms; None if it is dead, or
+            there was none.
+        """
+        reply = await self._set_webhook_secret(tenant, sealed, overlap_ms)
+        return int(reply[1]) or None
 
-        async def read() -> Any:
-            return await self._caller.wire.call("HGET", key, "webhook_secret")
+    async def remove_webhook_secret(self, tenant: str) -> bool:
+        """Take all secrets of a tenant's webhooks away; False if there were none, also in a repeat."""
+        reply = await self._set_webhook_secret(tenant, b"", 0)
+        return bool(reply[0] == b"removed")
 
-        sealed: bytes | None = await self._caller.persist(read, "webhook_secret", None)
-        return sealed
+    async def _set_webhook_secret(self, tenant: str, sealed: bytes, overlap_ms: int) -> Any:
+        account = self.keys.account(tenant)
+        return await self._run("set_webhook_secret", account=account, sealed=sealed, overlap=overlap_ms)
+
+    async def set_webhook_standard(self, tenant: str, *, wanted: bool) -> bool:
+        """Send the headers of Standard Webhooks too, or no more; False if the tenant has no secret."""
+        account = self.keys.account(tenant)
+        reply = await self._run("set_webhook_standard", account=account, wanted=int(wanted))
+        return bool(reply[0] == b"set")
+
+    async def webhook_secrets(self, tenant: str) -> SealedSecrets | None:
+        """Return what a tenant's webhooks are signed with now; None if they are not signed.
+
+        Raises:
+            QueueCorrupt: The record is damaged.
+        """
+        _, record = await self._run("find_webhook_secrets", account=self.keys.account(tenant))
+        return _sealed_secrets(tenant, record)
+
+
+def _sealed_secrets(tenant: str, record: Sequence[bytes | None]) -> SealedSecrets | None:
+    secret, old, until, standard = record
+    if secret is None and old is None and until is None and standard is None:
+        return None
+    problem = None
+    if secret is None:
+        problem = "the secret is missing"
+    elif (old is None) != (until is None):
+        problem = "an old secret and its end are not there together"
+    elif until is not None and not (until.isdigit() and len(until) <= _LONGEST_INSTANT):
+        problem = "the end of an overlap is no instant"
+    elif standard not in {None, b"1"}:
+        problem = "the setting of Standard Webhooks has an unknown value"
+    if problem is not None or secret is None:
+        raise QueueCorrupt(f"the webhook secrets of tenant {tenant!r} are damaged: {problem}")
+    return SealedSecrets(secret, old, None if until is None else int(until), standard is not None)

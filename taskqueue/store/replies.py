@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, NamedTuple
@@ -51,6 +52,7 @@ class ClaimRequest:
         slots: Free slots of each type; 0 only passes the wake marker on.
         limit: Free slots over all, at most 1,000.
         lease_ms: For how long the tasks are lent.
+        chains: Of types that are sent to providers, their names: the first that has room gets the task.
     """
 
     worker: str
@@ -58,6 +60,7 @@ class ClaimRequest:
     slots: dict[str, int]
     limit: int
     lease_ms: int
+    chains: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class ClaimedTask:
         deliveries: How often it was claimed; never lowered.
         crashes: How often its worker died with it.
         record: The stored record; `task()` decodes it.
+        provider: Where it is to be sent; None if its type has no chain.
     """
 
     id: str
@@ -79,6 +83,7 @@ class ClaimedTask:
     deliveries: int
     crashes: int
     record: bytes
+    provider: str | None = None
 
     @property
     def type(self) -> str:
@@ -97,6 +102,7 @@ class ClaimedTask:
         task.attempt = self.attempt
         task.deliveries = self.deliveries
         task.crashes = self.crashes
+        task.provider = self.provider
         return task
 
 
@@ -106,7 +112,8 @@ class Claim:
 
     Attributes:
         tasks: In the order in which they must start.
-        next_in: Seconds until the earliest delayed task of the queue is due; None if there is none.
+        next_in: Seconds until the earliest delayed task of the queue is due, or a provider opens by
+            itself that tasks wait for; None if nothing of that is known.
         more: Whether tasks of the wanted types could still run.
     """
 
@@ -125,6 +132,7 @@ class Completion:
         result: msgpack.
         durability: The level of its task.
         charge: Credits; None charges its price. Never more than it held.
+        tokens: What its provider says that it used, of the tokens that it allows in a minute.
     """
 
     id: str
@@ -132,6 +140,13 @@ class Completion:
     result: bytes
     durability: Durability = Durability.MEMORY
     charge: int | None = None
+    tokens: int = 0
+
+    @property
+    def bill(self) -> str:
+        """Charge and tokens, as complete.lua reads them."""
+        charge = "" if self.charge is None else str(self.charge)
+        return f"{charge}:{self.tokens}" if self.tokens else charge
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ _CONFIRM_COMPLETION_MS = 500
 """How long the confirmation of a completion may hold up the worker; unconfirmed it stands all the same."""
 
 _MOST_REPORTS = 1000
-_CLAIM_FIELDS = 6
+_CLAIM_FIELDS = 7
 
 
 class WorkerVerbs(StoreBase):
@@ -72,7 +72,7 @@ class WorkerVerbs(StoreBase):
         for number, portion in enumerate(portions, start=1):
             rest: list[Any] = []
             for done in portion:
-                rest += (done.id, done.token, done.result, "" if done.charge is None else done.charge)
+                rest += (done.id, done.token, done.result, done.bill)
             asked = claim if number == len(portions) else None
             if asked is not None:
                 rest += (asked.worker, asked.request, asked.lease_ms, asked.limit, *_slots(asked))
@@ -192,7 +192,9 @@ class WorkerVerbs(StoreBase):
 
 
 def _slots(request: ClaimRequest) -> list[Any]:
-    return [value for pair in request.slots.items() for value in pair]
+    chains = request.chains
+    triples = ((type_, free, " ".join(chains.get(type_, ()))) for type_, free in request.slots.items())
+    return [value for triple in triples for value in triple]
 
 
 def _what_follows(failure: Failure) -> str:
@@ -215,6 +217,7 @@ def _read_claim(reply: Sequence[Any]) -> Claim:
             reply[at + 3],
             reply[at + 4],
             reply[at + 5],
+            reply[at + 6].decode() or None,
         )
         for at in range(4, len(reply), _CLAIM_FIELDS)
     ]

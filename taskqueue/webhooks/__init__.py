@@ -10,7 +10,7 @@ It needs the packages of the extra `api`. What is sent is made elsewhere.
 
 from taskqueue.webhooks.egress import EgressPolicy
 from taskqueue.webhooks.endpoint import Endpoint
-from taskqueue.webhooks.keeping import WebhookSecrets
+from taskqueue.webhooks.keeping import NewSecret, Signing, WebhookSecrets
 from taskqueue.webhooks.outcomes import Delivered, DeliveryFailed, DeliveryRefused
 from taskqueue.webhooks.posting import post
 from taskqueue.webhooks.secrets import SecretBox, SecretUnreadable, new_webhook_secret
@@ -22,8 +22,10 @@ __all__ = [
     "DeliveryRefused",
     "EgressPolicy",
     "Endpoint",
+    "NewSecret",
     "SecretBox",
     "SecretUnreadable",
+    "Signing",
     "WebhookSecrets",
     "new_webhook_secret",
     "post",

@@ -10,10 +10,10 @@ from typing import Final
 from taskqueue.queue import TaskQueue
 from taskqueue.task import Task
 from taskqueue.webhooks.egress import EgressPolicy
-from taskqueue.webhooks.keeping import WebhookSecrets
+from taskqueue.webhooks.keeping import WebhookSecrets, sealed_of
 from taskqueue.webhooks.posting import post
 from taskqueue.webhooks.secrets import SecretUnreadable
-from taskqueue.webhooks.signing import sign
+from taskqueue.webhooks.signing import sign, standard_headers
 
 ATTEMPTS: Final = 5
 """How often a delivery is tried (contract: webhooks)."""
@@ -42,8 +42,8 @@ async def deliver(
     """Send the end of a task to its webhook, and note in its record that it was taken.
 
     The body is built from the record, and so is the same for every attempt; the signature is made
-    anew. Whoever is stopped between the answer and the note delivers twice: receivers tell repeats
-    by the task's id.
+    anew, with the secret that signs at that moment. Whoever is stopped between the answer and the
+    note delivers twice: receivers tell repeats by the task's id.
 
     Args:
         queue: Where the task is.
@@ -61,7 +61,8 @@ async def deliver(
     Raises:
         DeliveryFailed: If the receiver did not take it; try again later.
         DeliveryRefused: If the address may not be called.
-        SecretUnreadable: If the tenant wants signatures, and this process cannot make them.
+        SecretUnreadable: If the tenant wants signatures, and this process cannot make them. Nothing
+            was sent.
     """
     task = await queue.get(task_id)
     if task is None or not task.state.is_finished or task.webhook is None:
@@ -76,12 +77,28 @@ async def deliver(
 async def _signature(
     queue: TaskQueue, task: Task, attempt: int, body: bytes, secrets: WebhookSecrets | None
 ) -> Mapping[str, str]:
-    if secrets is not None:
-        secret = await secrets.of(task.tenant)
-        return {} if secret is None else sign(secret, body, task.id, attempt, int(time.time()))
-    if await queue.store.webhook_secret(task.tenant) is not None:
-        raise SecretUnreadable(
-            f"the webhooks of tenant {task.tenant} are to be signed, and this process has no secret to read "
-            "theirs with: set TASKQUEUE_SECRET as in the service"
-        )
-    return {}
+    if secrets is None:
+        if await sealed_of(queue, task.tenant) is not None:
+            raise SecretUnreadable(
+                f"the webhooks of tenant {task.tenant} are to be signed, and this process has no secret to "
+                "read theirs with: set TASKQUEUE_SECRET as in the service"
+            )
+        return {}
+    # Asked for at each attempt: a rotation needs no restart, and a change by the clock no message.
+    signing = await secrets.of(task.tenant)
+    if signing is None:
+        return {}
+    now = int(time.time())
+    headers = sign(signing.secret, body, task.id, attempt, now)
+    if signing.is_standard:
+        headers |= standard_headers(signing.secrets, body, _message_id(task), now)
+    return headers
+
+
+def _message_id(task: Task) -> str:
+    """Return what names this end of a task, in all attempts to tell it.
+
+    A task that is redriven ends once more, and receivers that have seen the first end must not take
+    the second for a repeat.
+    """
+    return f"{task.id}-{task.finished_ms or 0}"

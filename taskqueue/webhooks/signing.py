@@ -10,14 +10,17 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from taskqueue.errors import shown
 from taskqueue.rules import check_id
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what secrets begin with, not one of them
 
 _MOST_SECRETS = 4
+_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def sign(secret: str, body: bytes, task_id: str, attempt: int, now: int) -> dict[str, str]:
@@ -25,8 +28,7 @@ def sign(secret: str, body: bytes, task_id: str, attempt: int, now: int) -> dict
 
     Contract: the signature is the HMAC-SHA256, in small hexadecimal digits, of the timestamp, a dot
     and the raw body; its key is the whole secret in UTF-8, with its prefix `whsec_`, nothing decoded.
-    The header carries one signature and a rotation ends the old secret at once. So while a tenant
-    has two, sign with the new one: receivers change over first, or accept both for a while.
+    The header has room for one signature: while a tenant has two secrets, `Signing.secret` makes it.
 
     Args:
         secret: The tenant's secret.
@@ -52,43 +54,45 @@ def sign(secret: str, body: bytes, task_id: str, attempt: int, now: int) -> dict
     }
 
 
-def standard_headers(secrets: Sequence[str], body: bytes, task_id: str, now: int) -> dict[str, str]:
+def standard_headers(secrets: Sequence[str], body: bytes, message_id: str, now: int) -> dict[str, str]:
     """Return the three headers of Standard Webhooks 1.0.0, which may be sent beside those of `sign()`.
 
-    The message id is the task's: the same in all attempts, so that receivers can tell repeats. There
-    is one signature for each secret, so that a receiver that knows either accepts it during a
-    rotation. The key is what follows `whsec_`, decoded from base64, unlike in `sign()`.
+    Receivers tell repeats by the message id: give the same in all attempts. There is one signature
+    for each secret, so that a receiver that knows either accepts it during a rotation. The key is
+    what follows `whsec_`, decoded from base64, unlike in `sign()`.
 
     Args:
         secrets: The tenant's secrets, one to four, each as `new_webhook_secret()` makes it.
         body: The body as it is sent.
-        task_id: Id of the finished task.
+        message_id: Names what is told: 1 to 128 of the characters A-Z a-z 0-9 _ -.
         now: Unix seconds, whole.
 
     Raises:
         ValueError: If an argument breaks its rule. The secrets are not in it.
-        InvalidTask: If *task_id* cannot be the id of a task.
     """
-    # Ids of tasks have no dot, which separates the parts of the signed text.
-    check_id(task_id)
+    # No dot, which separates the parts of the signed text, and nothing that ends a header's line.
+    if not isinstance(message_id, str) or not _MESSAGE_ID.fullmatch(message_id):
+        raise ValueError(
+            f"message_id: {shown(message_id)} is not accepted; it must be 1 to 128 of A-Z a-z 0-9 _ -"
+        )
     _check_whole("now", now, 0)
     if isinstance(secrets, str) or not 1 <= len(secrets) <= _MOST_SECRETS:
         raise ValueError(f"secrets: give a sequence of 1 to {_MOST_SECRETS} secrets")
-    message = b"%b.%d.%b" % (task_id.encode(), now, body)
-    digests = (hmac.digest(_decoded(secret), message, "sha256") for secret in secrets)
+    message = b"%b.%d.%b" % (message_id.encode(), now, body)
+    digests = (hmac.digest(key_of(secret), message, "sha256") for secret in secrets)
     return {
-        "webhook-id": task_id,
+        "webhook-id": message_id,
         "webhook-timestamp": str(now),
         "webhook-signature": " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests),
     }
 
 
-def _check_secret(secret: object) -> None:
-    if not isinstance(secret, str) or not secret or not secret.isprintable():
-        raise ValueError("secret: it must be printable text, such as new_webhook_secret() makes")
+def key_of(secret: object) -> bytes:
+    """Return the key that Standard Webhooks takes of a secret: what follows `whsec_`, from base64.
 
-
-def _decoded(secret: object) -> bytes:
+    Raises:
+        ValueError: If it is no such secret. It is not shown.
+    """
     if isinstance(secret, str) and secret.startswith(SECRET_PREFIX):
         try:
             key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
@@ -97,6 +101,11 @@ def _decoded(secret: object) -> bytes:
         if key:
             return key
     raise ValueError(f"secrets: each must be {SECRET_PREFIX} and base64, as new_webhook_secret() makes them")
+
+
+def _check_secret(secret: object) -> None:
+    if not isinstance(secret, str) or not secret or not secret.isprintable():
+        raise ValueError("secret: it must be printable text, such as new_webhook_secret() makes")
 
 
 def _check_whole(name: str, value: object, lowest: int) -> None:

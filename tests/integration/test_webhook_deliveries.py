@@ -167,7 +167,7 @@ async def test_a_scheduler_of_a_user_may_have_its_own_way(queue: TaskQueue) -> N
 
 async def test_deliveries_are_signed_where_a_tenant_has_a_secret(queue: TaskQueue) -> None:
     """By the contract's rule, anew for each attempt; a receiver checks it with nothing of ours."""
-    secret = await WebhookSecrets(queue, SecretBox(bytes.fromhex(SECRET))).renew("acme")
+    secret = (await WebhookSecrets(queue, SecretBox(bytes.fromhex(SECRET))).renew("acme")).secret
     async with receiver(status(204)) as seen, delivering(queue, secret=SECRET):
         signed = await queue.enqueue("CHATGPT", {}, tenant="acme", webhook=seen.url())
         await until(lambda: len(seen.requests) == 1)

@@ -7,7 +7,7 @@ then looks at, it reads from the server itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -113,10 +113,11 @@ class Scene:
         worker: str = "worker-1",
         request: str | None = None,
         lease_ms: int = LEASE_MS,
+        chains: Mapping[str, Sequence[str]] | None = None,
     ) -> ClaimRequest:
         """Return a request for a claim: types with their slots, or types with 1,000 slots each."""
         wanted = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, 1000)
-        return ClaimRequest(worker, request or next(self._requests), wanted, limit, lease_ms)
+        return ClaimRequest(worker, request or next(self._requests), wanted, limit, lease_ms, chains or {})
 
     async def claim(self, slots: Mapping[str, int] | Iterable[str] = ("GROK",), **options: Any) -> Claim:
         """Claim; see `request` for the options."""

@@ -11,6 +11,7 @@ import pytest
 
 from taskqueue.codec import encode_value
 from taskqueue.store import ClaimedTask, Completion, Failure, RateRequest, Release
+from taskqueue.store.rates import RateTicket, Whole
 from tests.lua.scene import BOOM, LEASE_MS, Scene
 
 TYPES = ("GROK", "GEMINI")
@@ -107,7 +108,7 @@ async def prepare_credits(scene: Scene) -> None:
 
 
 async def prepare_accounts(scene: Scene) -> None:
-    """Give two tenants API keys, one of which ends soon and one of which is in use; and a plan."""
+    """Give two tenants API keys, one of which ends soon and one of which is in use; a plan; secrets."""
     store = scene.store
     for number, tenant in enumerate(("acme", "acme", "zeta")):
         await store.create_key(f"key-{number}", f"digest-{number}", tenant=tenant, name="", rate=5)
@@ -115,6 +116,8 @@ async def prepare_accounts(scene: Scene) -> None:
     await store.touch_keys(["key-1"], 1000)
     await store.admit([RateRequest("key-1", "GET /a", 5)])
     await store.set_plan("acme", per_cycle=500, resets_at_ms=1)
+    for sealed in (b"first", b"second"):
+        await set_secret(scene, "acme", sealed)
 
 
 async def time_passes(scene: Scene, held: Held) -> None:
@@ -152,6 +155,21 @@ SITUATIONS = [
             scene.entry("acme-1", tenant="acme", priority=3),
             scene.entry("new-6", tenant="zeta", idempotency_key="k"),
             max_queued=100,
+        ),
+    ),
+    Situation(
+        "enqueue",
+        "of requests",
+        lambda scene, held: scene.store.enqueue(
+            [scene.entry(name, tenant="acme", idempotency_key=name) for name in ("new-1", "new-2", "new-3")],
+            tickets=[RateTicket(key_id, "GET /a", 1) for key_id in ("key-1", "key-2", "key-2")],
+        ),
+    ),
+    Situation(
+        "enqueue",
+        "of a request without room",
+        lambda scene, held: scene.store.enqueue(
+            [scene.entry("new-1", tenant="acme")], whole=Whole(9, RateTicket("k", "GET /a", 1)), max_queued=9
         ),
     ),
     Situation("claim", "ready", lambda scene, held: scene.claim(TYPES, limit=4)),
@@ -265,9 +283,22 @@ SITUATIONS = [
     Situation("resume", "queue", lambda scene, held: scene.store.resume()),
     Situation("grant", "more", lambda scene, held: scene.store.grant("metered", 50)),
     Situation("grant", "less", lambda scene, held: scene.store.grant("metered", -50)),
+    Situation("set_webhook_secret", "new", lambda scene, held: set_secret(scene, "zeta", b"new")),
+    Situation("set_webhook_secret", "in an overlap", lambda scene, held: set_secret(scene, "acme", b"new")),
     Situation(
-        "set_webhook_secret", "new", lambda scene, held: scene.store.set_webhook_secret("acme", b"sealed")
+        "set_webhook_secret",
+        "after an overlap",
+        lambda scene, held: set_secret(scene, "acme", b"new"),
+        meanwhile=lambda scene, held: days_pass(scene),
     ),
+    Situation("set_webhook_secret", "again", lambda scene, held: set_secret(scene, "acme", b"second")),
+    Situation("set_webhook_secret", "no more", lambda scene, held: scene.store.remove_webhook_secret("acme")),
+    Situation(
+        "set_webhook_standard",
+        "on",
+        lambda scene, held: scene.store.set_webhook_standard("acme", wanted=True),
+    ),
+    Situation("find_webhook_secrets", "two", lambda scene, held: scene.store.webhook_secrets("acme")),
     Situation("delivered", "first", lambda scene, held: scene.store.delivered("done")),
     Situation("create_key", "new", lambda scene, held: create_key(scene, "key-9", "digest-9")),
     Situation("create_key", "again", lambda scene, held: create_key(scene, "key-2", "digest-2")),
@@ -320,6 +351,11 @@ async def clear(scene: Scene, source: str, delayed: int) -> None:
     await scene.store._run(
         "clear", source=source, cutoff=1000, type="", cursor="", delayed=delayed, limit=500
     )
+
+
+async def set_secret(scene: Scene, tenant: str, sealed: bytes) -> None:
+    """Renew the secret of a tenant's webhooks, with an overlap."""
+    await scene.store.set_webhook_secret(tenant, sealed, 60_000)
 
 
 async def create_key(scene: Scene, key_id: str, digest: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from taskqueue.api.counting import counting_of
 from taskqueue.api.errors import (
     Problem,
     concurrency_reached,
@@ -29,7 +30,7 @@ from taskqueue.api.service import Handler, Service
 from taskqueue.api.submission import Refused, expected, read_payload
 from taskqueue.api.watching import running, until_gone
 from taskqueue.errors import LimitReached, TaskNotFound
-from taskqueue.task import Task, TaskState
+from taskqueue.task import Task, TaskSpec, TaskState
 
 ENGINES: Final = (
     ("/v1/monitor/chatgpt", "Chatgpt", "CHATGPT"),
@@ -65,16 +66,18 @@ def handler_of(task_type: str) -> Handler:
         except Refused as refused:
             raise invalid(refused.problems) from None
         with _waiting(service):
+            # Before the task takes one; so it cannot be asked with the call that stores it.
             slots = concurrency_block(await service.queue.stats(tenant=exchange.tenant))
+            spec = TaskSpec(
+                type=task_type,
+                payload=checked,
+                tenant=exchange.tenant,
+                cost=price.charge,
+                hold=price.hold if price.hold > price.charge else None,
+                reserve=True,
+            )
             try:
-                task = await service.queue.enqueue(
-                    task_type,
-                    checked,
-                    tenant=exchange.tenant,
-                    cost=price.charge,
-                    hold=price.hold if price.hold > price.charge else None,
-                    reserve=True,
-                )
+                task = await service.submissions.enqueue(spec, counting_of(exchange).ticket)
             except LimitReached as error:
                 raise concurrency_reached(error.limit, _slots(error.limit, error.limit)) from None
             ended = await _ended(service, exchange, task)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+from taskqueue.api.counting import counting_of
 from taskqueue.api.errors import (
     ApiError,
     error_of,
@@ -22,6 +24,7 @@ from taskqueue.api.service import Service
 from taskqueue.api.submission import Refused, expected, read_task
 from taskqueue.errors import InvalidTask, TaskQueueError
 from taskqueue.names import check_idempotency_key
+from taskqueue.store.rates import Whole
 from taskqueue.task import Task, TaskSpec
 
 _READ_AT_ONCE = 50
@@ -37,20 +40,13 @@ async def create(service: Service, exchange: Exchange) -> Reply:
     if type(document) is not dict:
         raise invalid_field("", expected("object", document))
     tenant = exchange.tenant
+    counting = counting_of(exchange)
     try:
         spec = read_task(document, tenant, service.options)
-        task = await service.queue.enqueue(
-            spec.type,
-            spec.payload,
-            priority=spec.priority,
-            idempotency_key=spec.idempotency_key,
-            tenant=tenant,
-            webhook=spec.webhook,
-            cost=spec.cost,
-            hold=spec.hold,
-        )
+        task = await service.submissions.enqueue(spec, counting.ticket)
     except (Refused, InvalidTask) as refused:
-        # A full queue is told first, but only a refused task needs to ask for it here.
+        # The rate, then a full queue are told first, but only a refused task needs to ask here.
+        await counting.settle()
         await service.check_room(tenant, 1)
         problems = refused.problems if isinstance(refused, Refused) else [problem_of(refused)]
         raise invalid(problems) from None
@@ -66,7 +62,6 @@ async def create_batch(service: Service, exchange: Exchange) -> Reply:
     documents = await service.body(exchange, is_batch=True)
     _check_batch(documents)
     tenant = exchange.tenant
-    await service.check_room(tenant, len(documents))
     outcomes: dict[int, Task | ApiError] = {}
     specs: dict[int, TaskSpec] = {}
     for index, document in enumerate(documents):
@@ -76,7 +71,7 @@ async def create_batch(service: Service, exchange: Exchange) -> Reply:
             specs[index] = read_task(document, tenant, service.options)
         except Refused as refused:
             outcomes[index] = invalid(refused.problems)
-    stored = await service.queue.enqueue_many(specs.values(), return_exceptions=True)
+    stored = await _stored(service, exchange, list(specs.values()), len(documents))
     retry_after = service.options.retry_after
     for index, outcome in zip(specs, stored, strict=True):
         outcomes[index] = outcome if isinstance(outcome, Task) else error_of(outcome, retry_after)
@@ -85,6 +80,24 @@ async def create_batch(service: Service, exchange: Exchange) -> Reply:
     succeeded = sum(result["success"] for result in results)
     summary = {"total": len(results), "succeeded": succeeded, "failed": len(results) - succeeded}
     return json_reply({"success": True, "summary": summary, "results": results})
+
+
+async def _stored(
+    service: Service, exchange: Exchange, specs: Sequence[TaskSpec], total: int
+) -> Sequence[Task | TaskQueueError]:
+    """Store what can be stored of a batch of *total* tasks, if its rate and the queue's room allow all.
+
+    Raises:
+        RateExceeded: If the rate does not.
+        QueueFull, ApiError: If the room does not. The call that stores tasks says so, so that no two
+            batches are promised the same room; only a batch without any fit task asks here.
+    """
+    counting = counting_of(exchange)
+    stored = await service.submissions.enqueue_batch(specs, Whole(total, counting.ticket))
+    if all(isinstance(outcome, InvalidTask) for outcome in stored):
+        await counting.settle()
+        await service.check_room(exchange.tenant, total)
+    return stored
 
 
 def _check_batch(documents: Any) -> None:

@@ -62,8 +62,13 @@ def test_an_id_that_is_none_is_not_signed(task_id: str) -> None:
     """It could end a header line, or move the dots of the signed text."""
     with pytest.raises(InvalidTask):
         sign(SECRET, BODY, task_id, 1, 1)
-    with pytest.raises(InvalidTask):
-        standard_headers([SECRET], BODY, task_id, 1)
+
+
+@pytest.mark.parametrize("message_id", ["", "a.b", "a\r\nX: y", "a" * 129, None])
+def test_a_message_is_not_named_by_what_is_no_id(message_id: str) -> None:
+    """The same holds for the id of a message; it may be longer, because it also tells ends apart."""
+    with pytest.raises(ValueError, match="message_id"):
+        standard_headers([SECRET], BODY, message_id, 1)
 
 
 @pytest.mark.parametrize("attempt", [0, -1, True, 1.0])
