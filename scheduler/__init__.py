@@ -12,7 +12,7 @@ await scheduler.run()            # or: async with scheduler: ...   (inside of a 
 
 from scheduler.backoff import Backoff, Exponential, Fixed
 from scheduler.context import Context
-from scheduler.errors import GiveUp, RateLimited, Retry
+from scheduler.errors import GiveUp, Misconfigured, RateLimited, Rejected, Retry, Unavailable
 from scheduler.executor import CallNext, Middleware
 from scheduler.loop import Summary
 from scheduler.registry import Handlers
@@ -28,8 +28,11 @@ __all__ = [
     "Handlers",
     "Lifespan",
     "Middleware",
+    "Misconfigured",
     "RateLimited",
+    "Rejected",
     "Retry",
     "Scheduler",
     "Summary",
+    "Unavailable",
 ]

@@ -14,7 +14,7 @@ from scheduler.run import Run
 from taskqueue.codec import MAX_PAYLOAD, encode_value
 from taskqueue.errors import InvalidSetting, ServerUnavailable
 from taskqueue.queue import TaskQueue
-from taskqueue.store import Store
+from taskqueue.store import Store, Verdict
 from taskqueue.task import Task
 
 logger = logging.getLogger("scheduler.context")
@@ -125,6 +125,64 @@ class Context:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that puts the task's type and id before every message."""
         return _TaskLogger(logging.getLogger("scheduler.handler"), {"task": self.task})
+
+    @property
+    def provider(self) -> str | None:
+        """The outside service that this task is sent to now; None where its handler has no providers."""
+        return self._run.provider
+
+    def spend(self, tokens: int) -> None:
+        """Say how many tokens the provider used, more than once if need be: they count in its limit.
+
+        Args:
+            tokens: 0 or more.
+
+        Raises:
+            InvalidSetting: If it is no whole number of 0 or more.
+        """
+        if type(tokens) is not int or tokens < 0:
+            raise InvalidSetting("tokens", tokens, "a whole number of 0 or more")
+        self._run.tokens += tokens
+
+    async def leave(
+        self, verdict: Verdict, after: timedelta | None = None, *, goes_on: bool = True
+    ) -> str | None:
+        """Leave the provider of this task, say how it went, and go on with the next one that has room.
+
+        The loop around handlers with providers does this by itself; see `scheduler.failover`.
+
+        Args:
+            verdict: How it went.
+            after: For how long it asks to be left alone; None if it says nothing.
+            goes_on: Whether the next one is wanted; each of a chain is asked once in an attempt.
+
+        Returns:
+            Its name; None if no other provider of the chain has room, or the lease is lost.
+        """
+        run, surroundings = self._run, self._surroundings
+        if run.provider is None:
+            return None
+        run.left.append(run.provider)
+        following = [name for name in run.handler.providers if name not in run.left] if goes_on else []
+        try:
+            switched = await surroundings.store.switch(
+                run.id,
+                run.token,
+                left=run.provider,
+                verdict=verdict,
+                after_ms=0 if after is None else max(1, round(after.total_seconds() * 1000)),
+                tokens=run.tokens,
+                following=following,
+                patience=PROGRESS_PATIENCE,
+            )
+        except ServerUnavailable as error:
+            # Whether it was noted is unknown. The report of the attempt, which insists, frees the slot.
+            logger.debug("task %s could not leave provider %s: %s", run.id, run.provider, error)
+            return None
+        run.provider, run.tokens = switched.provider, 0
+        if switched.is_stale:
+            surroundings.on_stale(run)
+        return switched.provider
 
     def charge(self, credits: int) -> None:  # noqa: A002 - the word of the field
         """Say what this task costs if it completes, in place of its price.

@@ -1,8 +1,15 @@
 """What a handler raises to say how its task goes on; every other exception is a failed attempt.
 
-Retry           the attempt is spent; the task comes back, until its attempts are used up
-RateLimited     no attempt is spent; the task comes back
-GiveUp          no further attempt makes sense; the task is FAILED at once
+Exception
+├── Retry               the attempt is spent; the task comes back, until its attempts are used up
+│   ├── Unavailable     the provider does not work; its breaker counts that
+│   └── Misconfigured   the provider refuses us; its breaker opens
+├── RateLimited         no attempt is spent; the task comes back, and the provider cools
+└── GiveUp              no further attempt makes sense; the task is FAILED at once
+    └── Rejected        the provider works, and will never answer this task
+
+Where a type has a chain of providers, the next one with room takes over after `Unavailable`,
+`Misconfigured` and `RateLimited`; without a chain they are what their parents are.
 """
 
 from __future__ import annotations
@@ -67,6 +74,45 @@ class GiveUp(Exception):
         self.reason = reason
         self.code = code
         self.details = details
+
+
+class Unavailable(Retry):
+    """The provider does not work at present, or its answers make no sense.
+
+    Args:
+        reason: Why, for people; stored with the task if nobody else could take it.
+        after: For how long the provider asks to be left alone, as a timedelta or seconds; None if it
+            does not say.
+
+    Raises:
+        InvalidSetting: If *after* is negative, not finite, or no length of time.
+    """
+
+    def __init__(self, reason: str = "the provider does not work", *, after: Duration | None = None) -> None:
+        super().__init__(after, reason)
+
+
+class Misconfigured(Retry):
+    """The provider refuses us, whatever the task: a key, a model or an address is wrong.
+
+    Args:
+        reason: Why, for people.
+    """
+
+    def __init__(self, reason: str = "the provider refuses us") -> None:
+        super().__init__(None, reason)
+
+
+class Rejected(GiveUp):
+    """The provider works, and will never answer this task.
+
+    Args:
+        reason: Why, for people; becomes the message of the task's error.
+        details: What else is known: any value that a payload could hold.
+    """
+
+    def __init__(self, reason: str = "the provider rejected the task", *, details: Any = None) -> None:
+        super().__init__(reason, code="REJECTED", details=details)
 
 
 def _after(value: Duration | None) -> timedelta | None:

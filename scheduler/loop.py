@@ -240,7 +240,11 @@ class ClaimLoop:
             slots.setdefault(type_, 0)
         if not slots:
             return None
-        return ClaimRequest(self._worker, next(self._requests), slots, limit, round(self._lease * 1000))
+        return self._claim_request(slots, limit)
+
+    def _claim_request(self, slots: dict[str, int], limit: int) -> ClaimRequest:
+        lease_ms, chains = round(self._lease * 1000), self._slots.chains
+        return ClaimRequest(self._worker, next(self._requests), slots, limit, lease_ms, chains)
 
     def _answered(self, tick: Tick, reports: Sequence[Report], words: list[Ended]) -> None:
         tick.answered += words
@@ -332,9 +336,7 @@ class ClaimLoop:
         types = await self._waker.close()
         if not types or self._is_abandoned:
             return
-        request = ClaimRequest(
-            self._worker, next(self._requests), dict.fromkeys(types, 0), 0, round(self._lease * 1000)
-        )
+        request = self._claim_request(dict.fromkeys(types, 0), 0)
         try:
             await self._store.claim(request, patience=PATIENCE)
         except ServerUnavailable as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -12,10 +14,14 @@ from taskqueue.errors import InvalidSetting
 Duration = timedelta | float
 """A length of time: a timedelta, or a number of seconds."""
 
+PROVIDER_RULE: Final = "1 to 64 of the characters A-Z a-z 0-9 _ . -"
+MOST_PROVIDERS: Final = 16
 MOST_SLOTS: Final = 100_000
 MOST_ATTEMPTS: Final = 1_000
 LONGEST_TIMEOUT: Final = timedelta(days=7).total_seconds()
 LONGEST_WAIT: Final = timedelta(days=365).total_seconds()
+
+_PROVIDER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def check_duration(
@@ -61,6 +67,28 @@ def check_count(setting: str, value: object, highest: int) -> int:
     if type(value) is not int or not 1 <= value <= highest:
         raise InvalidSetting(setting, value, f"a whole number from 1 to {highest:,}")
     return value
+
+
+def check_providers(setting: str, value: object) -> tuple[str, ...]:
+    """Return a chain of providers' names, up to 16 different ones.
+
+    Raises:
+        InvalidSetting: If it is something else.
+    """
+    rule = f"a list of up to {MOST_PROVIDERS} different names, each {PROVIDER_RULE}"
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidSetting(setting, value, rule)
+    for name in value:
+        if not is_provider_name(name):
+            raise InvalidSetting(setting, name, rule)
+    if len(set(value)) < len(value) or len(value) > MOST_PROVIDERS:
+        raise InvalidSetting(setting, list(value), rule)
+    return tuple(value)
+
+
+def is_provider_name(value: object) -> bool:
+    """Whether a provider can be called so."""
+    return isinstance(value, str) and _PROVIDER.fullmatch(value) is not None
 
 
 def check_backoff(setting: str, value: object) -> Backoff:

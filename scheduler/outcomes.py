@@ -131,7 +131,7 @@ class Outcomes:
         except Exception as problem:  # noqa: BLE001  a model's own serialiser may raise anything
             self._failed(run, error_of_result(problem))
         else:
-            done = Completion(run.id, run.token, data, run.task.durability, run.charge)
+            done = Completion(run.id, run.token, data, run.task.durability, run.charge, run.tokens)
             self._batch.completions.append(done)
             self._bytes += len(data)
 

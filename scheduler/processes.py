@@ -123,13 +123,18 @@ class Supervisor:
     async def _run_one(self, number: int, theirs: int) -> int:
         # In a session of its own a worker gets no Ctrl-C from the terminal: it would count as the
         # first signal, and ours as the second.
-        child = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs,),
-            start_new_session=True,
-            env=os.environ | self._environment | {SUPERVISOR_VARIABLE: name_pipe(theirs)},
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs,),
+                start_new_session=True,
+                env=os.environ | self._environment | {SUPERVISOR_VARIABLE: name_pipe(theirs)},
+            )
+        except OSError as error:
+            # For want of memory or of processes, which passes: as if it had died at once.
+            logger.warning("worker %d cannot be started: %s", number, error)
+            return os.EX_OSERR
         self._children[number] = child
         if self._stopping.is_set():
             # The stop came while it was being started. The others have had their signal.

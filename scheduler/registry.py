@@ -15,7 +15,8 @@ A group of handlers lives in a module of its own and is included into a schedule
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from scheduler.options import (
     Duration,
     check_backoff,
     check_count,
+    check_providers,
     check_timeout,
 )
 from scheduler.signature import HandlerFunction, Signature, read_signature
@@ -47,6 +49,7 @@ class Registration:
         timeout: How long one attempt may take, in seconds.
         max_attempts: How often a task is tried that says nothing of its own.
         backoff: How long to wait between attempts.
+        providers: Names of the outside services that it may be sent to, the first choice first.
     """
 
     type: str
@@ -56,17 +59,29 @@ class Registration:
     timeout: float | None
     max_attempts: int | None
     backoff: Backoff | None
+    providers: tuple[str, ...] = ()
 
 
 class Handlers:
-    """Handlers by type: what a scheduler has, and what a module can hand to it as a group."""
+    """Handlers by type: what a scheduler has, and what a module can hand to it as a group.
 
-    def __init__(self) -> None:
+    Args:
+        lifespan: A function that returns an async context manager, which is around everything that
+            these handlers do; None if they share nothing.
+    """
+
+    def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None) -> None:
         self._registrations: dict[str, Registration] = {}
+        self._lifespans = [] if lifespan is None else [lifespan]
         self._frozen: str | None = None
 
     def __len__(self) -> int:
         return len(self._registrations)
+
+    @property
+    def lifespans(self) -> tuple[Callable[[], AbstractAsyncContextManager[Any]], ...]:
+        """What is to be opened around these handlers, in this order."""
+        return tuple(self._lifespans)
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(self._registrations.values())
@@ -79,6 +94,7 @@ class Handlers:
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
+        providers: Sequence[str] = (),
     ) -> Callable[[F], F]:
         """Register a function as the handler of one type of task.
 
@@ -98,6 +114,10 @@ class Handlers:
             max_attempts: How often a task may be tried, 1 to 1,000; None takes the scheduler's.
                 A number given at enqueue beats both.
             backoff: How long to wait between attempts; None takes the scheduler's.
+            providers: Names of the outside services that an async handler of (payload, context) can send
+                its tasks to, the first choice first. A task is claimed only when one of them has room
+                within its limits, which `context.provider` then names; if that one fails the handler is
+                called again for the next (see `scheduler.errors`). None: its tasks are just claimed.
 
         Raises:
             InvalidSetting: If an option breaks its rule, the type has a handler already, the
@@ -110,12 +130,16 @@ class Handlers:
             "timeout": _optional(check_timeout, "timeout", timeout),
             "max_attempts": _optional(check_count, "max_attempts", max_attempts, MOST_ATTEMPTS),
             "backoff": _optional(check_backoff, "backoff", backoff),
+            "providers": check_providers("providers", providers),
         }
 
         def register(function: F) -> F:
             # Annotations written as text may use names that are local to where this decorator stands.
             names = sys._getframe(1).f_locals  # noqa: SLF001  documented; inspect's copy of it costs more
             signature = read_signature(type, function, names)
+            if providers and not (signature.is_async and signature.takes_context):
+                rule = "an async function of (payload, context) where it has providers"
+                raise InvalidSetting(f"handler {type!r}", function, rule)
             self._add(Registration(function=function, signature=signature, **options))
             return function
 
@@ -135,6 +159,7 @@ class Handlers:
             self._refuse_if_known(registration)
         for registration in handlers:
             self._registrations[registration.type] = registration
+        self._lifespans += handlers.lifespans
         handlers.freeze("was included into a scheduler: register its handlers before that")
 
     def freeze(self, reason: str) -> None:

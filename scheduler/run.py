@@ -36,6 +36,9 @@ class Run:
             before.
         deadline: When the attempt times out, on the monotonic clock.
         charge: What the handler said that the task costs, in credits; None is its price.
+        provider: The outside service that it is sent to; None without any.
+        left: The providers that it has left in this attempt.
+        tokens: What the provider said that it used, since the task came to it.
         stop: Why the handler was asked to stop, or None.
         has_begun: Whether an async handler's first step was made; before, nothing can be cancelled.
         has_ended: Whether the handler is done; its report may still be on its way.
@@ -51,9 +54,12 @@ class Run:
         "has_begun",
         "has_ended",
         "id",
+        "left",
+        "provider",
         "stop",
         "task",
         "token",
+        "tokens",
     )
 
     def __init__(
@@ -66,6 +72,9 @@ class Run:
         self.claimed_at = claimed_at
         self.deadline = deadline
         self.charge: int | None = None
+        self.provider = claimed.provider
+        self.left: list[str] = []
+        self.tokens = 0
         self.stop: Stop | None = None
         self.has_begun = False
         self.has_ended = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from types import TracebackType
@@ -123,6 +123,14 @@ class Scheduler:
         self._exit = ExitStack()
 
     @property
+    def url(self) -> str | None:
+        """The server that it was made or configured for; None takes what the environment says.
+
+        It may hold a password.
+        """
+        return self._url
+
+    @property
     def name(self) -> str:
         """Name of the queue."""
         return self._name if self._queue is None else self._queue.name
@@ -164,10 +172,16 @@ class Scheduler:
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
+        providers: Sequence[str] = (),
     ) -> Callable[[F], F]:
         """Register a function as the handler of one type of task; see `Handlers.handler`."""
         return self._handlers.handler(
-            type, concurrency=concurrency, timeout=timeout, max_attempts=max_attempts, backoff=backoff
+            type,
+            concurrency=concurrency,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            providers=providers,
         )
 
     def include(self, handlers: Handlers) -> None:
@@ -246,6 +260,7 @@ class Scheduler:
             grace=self._grace,
             middleware=self._middleware,
             lifespan=self._lifespan,
+            group_lifespans=self._handlers.lifespans,
         )
         self._worker = Worker(plan, self._opened)
         self._loop = asyncio.get_running_loop()

@@ -40,6 +40,7 @@ class ActiveHandler:
         "function",
         "is_async",
         "max_attempts",
+        "providers",
         "running",
         "takes_context",
         "timeout",
@@ -56,15 +57,28 @@ class ActiveHandler:
         self.timeout = registration.timeout or defaults.timeout
         self.max_attempts = registration.max_attempts or defaults.max_attempts
         self.backoff = registration.backoff or defaults.backoff
+        self.providers = registration.providers
         self.running = 0
 
 
 class Slots:
-    """Counts running handlers. A slot is free again when its handler has ended, not before."""
+    """Counts running handlers. A slot is free again when its handler has ended, not before.
+
+    Args:
+        registrations: The handlers.
+        defaults: What holds for those that say nothing of their own.
+
+    Attributes:
+        handlers: By type.
+        concurrency: How many tasks run at once, all types together.
+        chains: The providers of the types that have any.
+        running: How many tasks run now.
+    """
 
     def __init__(self, registrations: Iterable[Registration], defaults: Defaults) -> None:
         self.handlers = {each.type: ActiveHandler(each, defaults) for each in registrations}
         self.concurrency = defaults.concurrency
+        self.chains = {type_: each.providers for type_, each in self.handlers.items() if each.providers}
         self.running = 0
 
     @property

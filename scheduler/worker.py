@@ -20,6 +20,7 @@ from scheduler.bell import Bell
 from scheduler.duties import Duty, repeat
 from scheduler.ending import end
 from scheduler.executor import Executor, Middleware
+from scheduler.failover import failing_over
 from scheduler.heartbeat import Heartbeat, Inbox, Lease, Tell
 from scheduler.loop import ClaimLoop, Summary
 from scheduler.maintenance import maintenance_duties
@@ -54,6 +55,7 @@ class Plan:
         grace: How long handlers may go on after a stop.
         middleware: Wrapped around every task; the first is the outermost.
         lifespan: Opens what handlers share.
+        group_lifespans: Likewise for groups of handlers; nobody sees what they yield.
     """
 
     registrations: Sequence[Registration]
@@ -63,6 +65,7 @@ class Plan:
     grace: float
     middleware: Sequence[Middleware]
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
+    group_lifespans: Sequence[Callable[[], AbstractAsyncContextManager[Any]]] = ()
 
 
 class Worker:
@@ -100,11 +103,13 @@ class Worker:
             state = None
             if self._plan.lifespan is not None:
                 state = await stack.enter_async_context(self._plan.lifespan())
+            for lifespan in self._plan.group_lifespans:
+                await stack.enter_async_context(lifespan())
             return await self._work(queue, state, burst=burst, ready=ready)
 
     async def _work(self, queue: TaskQueue, state: Any, *, burst: bool, ready: Callable[[], None]) -> Summary:
         plan, store, bell = self._plan, queue.store, Bell()
-        slots = Slots(plan.registrations, plan.defaults)
+        slots = Slots(map(failing_over, plan.registrations), plan.defaults)
         outcomes = Outcomes(bell.ring, self._random)
         executor = Executor(slots, outcomes, store, state=state, queue=queue, middleware=plan.middleware)
         waker = Waker(store, bell, self._outage, self._random, longest=_BURST_WAIT if burst else LONGEST)

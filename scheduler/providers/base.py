@@ -12,14 +12,14 @@ It is named in the configuration by its module (`kind = "my_module:Echo"`) or by
 package in the group `taskqueue.providers`. What it returns is checked against the contract's result of
 the task's type; what it raises says how the task goes on:
 
-| raises           | when                                             | then                                  |
-|------------------|--------------------------------------------------|---------------------------------------|
-| `Retry`          | this one call failed; it says nothing of others  | the attempt is spent, later again     |
-| `RateLimited`    | it takes no more for now                         | it cools; the next of the chain       |
-| `Unavailable`    | it does not work, or its answers make no sense   | its breaker counts; the next          |
-| `Misconfigured`  | it refuses us: a key, a model, an address        | its breaker opens; the next           |
-| `Rejected`       | it works, and will never answer this task        | the task has FAILED                   |
-| anything else    | a mistake in the provider's code                 | as `Unavailable`                      |
+| raises          | when                                            | then                              |
+|-----------------|-------------------------------------------------|-----------------------------------|
+| `Retry`         | this one call failed; it says nothing of others | the attempt is spent, later again |
+| `RateLimited`   | it takes no more for now                        | it cools; the next of the chain   |
+| `Unavailable`   | it does not work, or its answers make no sense  | its breaker counts; the next      |
+| `Misconfigured` | it refuses us: a key, a model, an address       | its breaker opens; the next       |
+| `Rejected`      | it works, and will never answer this task       | the task has FAILED               |
+| anything else   | a mistake in the provider's code                | as `Unavailable`                  |
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from taskqueue.contract import TASK_TYPES
 
@@ -91,11 +91,14 @@ class Provider(ABC):
 
     Attributes:
         types: Task types that it can answer.
+        speaks_contract: Whether its results are kept whole, once they fit, because it may know more fields
+            of the contract than we do; else fields that are not named in `results` are dropped.
         Settings: What it can be told in the configuration. A field of the type `SecretStr` is read from
             the environment or a file, never from the configuration itself.
     """
 
     types: ClassVar[tuple[str, ...]] = TASK_TYPES
+    speaks_contract: ClassVar[bool] = False
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
 
     def __init__(self, name: str, settings: ProviderSettings) -> None:
@@ -128,12 +131,16 @@ class Provider(ABC):
         """Close what `open()` opened."""
 
     @property
+    def address(self) -> str | None:
+        """The URL that it calls, for a look at the start whether it can be reached; None: there is none."""
+        return None
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown: texts of services are searched for it before they are kept."""
-        values = (getattr(self.settings, name) for name in type(self.settings).model_fields)
-        return tuple(
-            secret for value in values if (reveal := getattr(value, "get_secret_value", None)) and (secret := reveal())
-        )
+        values = [getattr(self.settings, name) for name in type(self.settings).model_fields]
+        shown = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return tuple(secret for secret in shown if secret)
 
 
 class LooseCall:

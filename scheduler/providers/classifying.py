@@ -107,5 +107,7 @@ def error_of_status(
         return Rejected(reason)
     if 300 <= status < 400:  # noqa: PLR2004
         # Followed, a redirect could carry the key to somebody else.
-        return Misconfigured(f"{reason or 'a redirect'}; redirects are not followed: configure where it leads")
+        return Misconfigured(
+            f"{reason or 'a redirect'}; redirects are not followed: configure where it leads"
+        )
     return Unavailable(reason, after=after)

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -76,8 +74,6 @@ def create_app(queue: TaskQueue, accounts: Accounts, options: ApiOptions | None 
     app.state.service = service
     app.openapi = lambda: told  # type: ignore[method-assign]  # as FastAPI's guide has it
     app.router.routes += routes
-    if service.options.demo:
-        app.router.routes.append(Route("/docs", _docs, name="docs"))
     return app
 
 
@@ -97,7 +93,3 @@ async def _unmatched(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == _METHOD_NOT_ALLOWED:
         raise method_not_allowed(path, (error.headers or {}).get("Allow", ""))
     raise route_not_found(path)
-
-
-async def _docs(_: Request) -> HTMLResponse:
-    return get_swagger_ui_html(openapi_url="/openapi.json", title="Task queue")

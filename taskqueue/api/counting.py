@@ -81,7 +81,11 @@ class Counting:
 
     async def beside(self, work: Coroutine[Any, Any, ReplyT]) -> ReplyT:
         """Return what *work* returns, once the request was counted; stop it if the request is refused."""
-        asked = self._ask()
+        try:
+            asked = self._ask()
+        except BaseException:
+            work.close()
+            raise
         working = asyncio.create_task(work)
         try:
             await self.settle()

@@ -204,6 +204,9 @@ def _operation_paths(options: ApiOptions) -> Json:
     if options.metrics:
         text = {"text/plain": {"schema": {"type": "string"}}}
         paths["/metrics"] = {"get": _open("metrics", "Counts for Prometheus, without tenants", text, ())}
+    if options.docs:
+        html = {"text/html": {"schema": {"type": "string"}}}
+        paths["/docs"] = {"get": _open("docs", "This document as a page, which can try it", html, ())}
     return paths
 
 

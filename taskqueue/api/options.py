@@ -44,7 +44,8 @@ class ApiOptions:
             raises anything if it cannot.
         goto_timeout: Seconds that it may take (contract: the redirect target has 10 seconds).
         metrics: Whether `/metrics` answers; it names no tenants.
-        demo: Whether results are made up: the service then says so, and shows `/docs`.
+        docs: Whether `/docs` answers, a page that shows the OpenAPI document and tries it.
+        demo: Whether results are made up: the service then says so.
     """
 
     prices: PriceList = field(default_factory=PriceList.default)
@@ -66,6 +67,7 @@ class ApiOptions:
     resolve_goto: Callable[[str], Awaitable[str]] | None = None
     goto_timeout: float = 10.0
     metrics: bool = True
+    docs: bool = True
     demo: bool = False
 
     def __post_init__(self) -> None:

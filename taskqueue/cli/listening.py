@@ -64,4 +64,5 @@ def _refusal(host: str, port: int, error: OSError | UnicodeError) -> Stop:
     else:
         reason = error.strerror or str(error)
         option = "--port" if error.errno in _OF_THE_PORT else "--host"
-    return Stop(f"cannot listen on {host} port {port}: {reason}; choose another with {option}")
+    where = host or "''"
+    return Stop(f"cannot listen on {where} port {port}: {reason}; choose another with {option}")

@@ -1,4 +1,4 @@
-"""Finds the scheduler that `MODULE:ATTR` names."""
+"""Finds the scheduler that `MODULE:ATTR` names, and the queue that it is for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from taskqueue.cli.exits import Stop
 
 if TYPE_CHECKING:
     from scheduler import Scheduler
+    from taskqueue.settings import Settings
 
 
 def load_scheduler(target: str) -> Scheduler:
@@ -52,6 +53,17 @@ def load_scheduler(target: str) -> Scheduler:
     if not isinstance(found, Scheduler):
         raise Stop(f"{target} is no Scheduler but {type(found).__name__}")
     return found
+
+
+def queue_name(scheduler: Scheduler, flag: str | None, settings: Settings) -> str | None:
+    """Return the queue's name if it is to be changed.
+
+    A flag always counts. The environment counts, as it does for every other command, unless the
+    scheduler's own code names a queue.
+    """
+    from taskqueue.settings import DEFAULT_NAME
+
+    return settings.name if flag is not None or scheduler.name == DEFAULT_NAME else None
 
 
 def _known(module: ModuleType, kind: type) -> str:

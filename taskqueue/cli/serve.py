@@ -1,8 +1,9 @@
-"""`taskqueue serve`: the HTTP service, and a scheduler beside it, in one process."""
+"""`taskqueue serve`: the HTTP service, and beside it a scheduler, in one process or in several."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,12 @@ from taskqueue.cli.output import say, write_line
 from taskqueue.cli.runtime import collect_garbage_seldom, run
 
 if TYPE_CHECKING:
-    from scheduler import Scheduler
-    from taskqueue.cli.serving import Service
-    from taskqueue.settings import Settings
+    from taskqueue.cli.serving import Plan, Service
 
+_DEMO = "taskqueue.cli.demo.served:scheduler"
 _DEMO_CREDITS = 10_000
-_DEMO_TENANT = "demo"
+_TENANT = "demo"
+_MOST_WORKERS = 256
 
 
 def serve(
@@ -37,10 +38,21 @@ def serve(
     api_only: Annotated[
         bool, typer.Option("--api-only", help="No scheduler here: `taskqueue worker` runs the tasks.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=0,
+            max=_MOST_WORKERS,
+            help="Run the tasks in so many processes beside this one; 0: in this one.",
+        ),
+    ] = 0,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65_535, help="0 takes a free one.")
     ] = 8000,
+    docs: Annotated[bool, typer.Option("--docs/--no-docs", help="The page /docs, which shows the API.")] = True,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +65,8 @@ def serve(
     """Serve the HTTP API until a signal comes, and run the tasks here, unless told otherwise.
 
     The first time it prints an API key and a line that tries it. SIGTERM or Ctrl-C: nothing more is
-    accepted or claimed, running tasks may finish within the grace period, exit code 0.
+    accepted, then nothing more claimed, running tasks may finish within the grace period, exit code 0.
+    A second one ends everything at once, worker processes included.
     """
     from taskqueue.settings import Settings
 
@@ -64,53 +77,79 @@ def serve(
             "who runs the tasks? Give one of: --demo, for made-up results; MODULE:ATTR, the Scheduler with "
             "your handlers; --api-only, where `taskqueue worker` runs elsewhere"
         )
+    if api_only and workers:
+        raise Stop(
+            f"--workers {workers} is not accepted together with --api-only, which runs no tasks: leave one out, "
+            "or start `taskqueue worker --processes N` beside it"
+        )
     settings = Settings.load(url=url, name=queue, log_level=log_level or ("WARNING" if demo else None))
     configure_logging(settings.log_level, as_json=settings.log_json)
-    scheduler = None if target is None else _loaded(target, settings)
+
+    from taskqueue.cli.serving import Plan
+
+    plan = Plan(
+        settings=settings,
+        target=target,
+        scheduler=None,
+        workers=workers,
+        host=host,
+        port=port,
+        demo=demo,
+        docs=docs,
+    )
+    if not api_only:
+        plan = _with_scheduler(plan, url=url, queue=queue)
     collect_garbage_seldom()
-    run(_serve(settings, scheduler, host, port, demo=demo))
+    if status := run(_serve(plan)):
+        raise typer.Exit(status)
 
 
-def _loaded(target: str, settings: Settings) -> Scheduler:
-    from taskqueue.cli.loading import load_scheduler
+def _with_scheduler(plan: Plan, *, url: str | None, queue: str | None) -> Plan:
+    """Return the plan with the scheduler, and with the server and the queue that both sides use.
 
+    An option beats the scheduler's code, which beats the environment, as for `taskqueue worker`. Made-up
+    results go to no server that only the environment names: it may be one with real tasks.
+    """
+    from taskqueue.cli.loading import load_scheduler, queue_name
+
+    target = _DEMO if plan.target is None else plan.target
     scheduler = load_scheduler(target)
-    scheduler.configure(url=settings.url, name=settings.name)
-    return scheduler
+    address = url if plan.demo else url or scheduler.url or plan.settings.url
+    name = queue_name(scheduler, queue, plan.settings) or scheduler.name
+    settings = plan.settings.model_copy(update={"url": address, "name": name})
+    return replace(plan, settings=settings, target=target, scheduler=scheduler)
 
 
-async def _serve(
-    settings: Settings, scheduler: Scheduler | None, host: str, port: int, *, demo: bool
-) -> None:
+async def _serve(plan: Plan) -> int:
     from taskqueue.cli.demo.play import temporary_server
     from taskqueue.cli.serving import opened_service
 
     async with AsyncExitStack() as stack:
-        url = settings.url
-        if demo and url is None:
-            url = await stack.enter_async_context(temporary_server())
-        service = await stack.enter_async_context(
-            opened_service(settings, url, scheduler, host, port, demo=demo)
-        )
-        key = await service.first_key(_DEMO_TENANT, _DEMO_CREDITS if demo else None)
-        _welcome(service, key, demo=demo)
-        await service.run()
+        if plan.demo and plan.settings.url is None:
+            address = await stack.enter_async_context(temporary_server())
+            plan = replace(plan, settings=plan.settings.model_copy(update={"url": address}))
+        service = await stack.enter_async_context(opened_service(plan))
+        key = await service.first_key(_TENANT, _DEMO_CREDITS if plan.demo else None)
+        _welcome(service, plan, key)
+        status = await service.run()
     say("the service has ended")
+    return status
 
 
-def _welcome(service: Service, key: str | None, *, demo: bool) -> None:
-    say(f"serving {service.address}, queue {service.queue.name!r} on {service.queue.url}")
-    if demo:
-        say(f"every result is made up, and says so; the documentation is at {service.address}/docs")
+def _welcome(service: Service, plan: Plan, key: str | None) -> None:
+    where = f"{service.address}, and all other addresses" if service.is_everywhere else service.address
+    say(f"serving {where}, queue {service.queue.name!r} on {service.queue.url}")
+    if plan.docs:
+        say(f"the documentation, which can try everything, is at {service.address}/docs")
     else:
         say(f"the OpenAPI document is at {service.address}/openapi.json")
+    if plan.demo:
+        say("every result is made up, and says so")
+    if plan.workers:
+        say(f"tasks run in {plan.workers} worker process{'es' if plan.workers > 1 else ''}")
     if key is None:
         say("the tenants have their keys; `taskqueue keys create --tenant NAME` makes more")
         return
-    say(f"a first API key, for tenant {_DEMO_TENANT}; it is shown this once. Try:")
-    write_line(
-        f"curl -s {service.address}/v1/async/task -H 'Authorization: Bearer {key}' "
-        "-H 'Content-Type: application/json' "
-        f'-d \'{{"taskType": "{service.example_type}", "priority": 5, '
-        f'"payload": {service.example_payload}}}\''
-    )
+    say(f"a first API key, for tenant {_TENANT}, which is shown this once, and a line that tries it:")
+    write_line(key)
+    write_line(service.example(key))

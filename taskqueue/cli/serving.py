@@ -1,4 +1,4 @@
-"""What `taskqueue serve` puts together: queue, accounts, application, HTTP server and scheduler."""
+"""What `taskqueue serve` puts together: queue, accounts, application, HTTP server, and who runs the tasks."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import asyncio
 import contextlib
 import json
 import logging
+import shlex
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from scheduler import Scheduler
-from scheduler.providers import simulated
+from scheduler.processes import Supervisor
 from scheduler.signals import stop_signals
 from taskqueue.accounts import Accounts, load_secret
 from taskqueue.api import ApiOptions, create_app
 from taskqueue.cli.deliveries import add_deliveries, policy_for
 from taskqueue.cli.exits import Stop
+from taskqueue.cli.listening import address_of, is_everywhere, listening
+from taskqueue.cli.supervising import supervisor_of
 from taskqueue.contract import TASK_TYPES
 from taskqueue.errors import QueueMismatch
 from taskqueue.queue import TaskQueue
@@ -39,14 +43,39 @@ _GRACEFUL = 10  # seconds that open connections get at the end
 _SEARCHES = ("GOOGLE", "GOOGLE_NEWS")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be served, and by whom.
+
+    Attributes:
+        settings: Of the program; its url and name are those of the queue.
+        target: MODULE:ATTR of the scheduler; None where tasks are run elsewhere.
+        scheduler: That very scheduler.
+        workers: How many processes run it beside this one; 0: this one does.
+        host: Where to listen.
+        port: Likewise; 0 takes a free one.
+        demo: Whether results are made up.
+        docs: Whether there is a page that shows the API.
+    """
+
+    settings: Settings
+    target: str | None
+    scheduler: Scheduler | None
+    workers: int
+    host: str
+    port: int
+    demo: bool
+    docs: bool
+
+
 class Service:
     """The HTTP service, ready to run.
 
     Attributes:
         queue: Where tasks go.
         accounts: Who may hand them in.
-        address: Base URL.
-        example_type: A task type that is served.
+        address: Base URL, as clients on this machine reach it.
+        is_everywhere: Whether others reach it too.
     """
 
     def __init__(
@@ -54,23 +83,26 @@ class Service:
         queue: TaskQueue,
         accounts: Accounts,
         app: FastAPI,
-        scheduler: Scheduler | None,
-        listening: socket.socket,
+        runs: Scheduler | Supervisor | None,
+        bound: socket.socket,
     ) -> None:
         self.queue = queue
         self.accounts = accounts
+        self.address = address_of(bound)
+        self.is_everywhere = is_everywhere(bound)
         self._app = app
-        self._scheduler = scheduler
-        self._listening = listening
-        host, port = listening.getsockname()[:2]
-        self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self.example_type: str = app.state.service.options.served[0]
+        self._runs = runs
+        self._listening = bound
 
-    @property
-    def example_payload(self) -> str:
-        """A payload of the example type, as JSON."""
-        field = "query" if self.example_type in _SEARCHES else "prompt"
-        return json.dumps({field: "Which harbours freeze over in winter?", "country": "US"})
+    def example(self, key: str) -> str:
+        """Return a line for a shell that submits a task, with this API key."""
+        task_type = self._app.state.service.options.served[0]
+        field = "query" if task_type in _SEARCHES else "prompt"
+        payload = {field: "Which harbours freeze over in winter?", "country": "US"}
+        task = json.dumps({"taskType": task_type, "priority": 5, "payload": payload})
+        headers = (f"Authorization: Bearer {key}", "Content-Type: application/json")
+        words = ["curl", "-s", f"{self.address}/v1/async/task"]
+        return shlex.join([*words, *(word for header in headers for word in ("-H", header)), "-d", task])
 
     async def first_key(self, tenant: str, credits: int | None) -> str | None:  # noqa: A002
         """Make an API key if there is none yet, and return it."""
@@ -80,8 +112,12 @@ class Service:
             await self.queue.grant(tenant, credits)
         return (await self.accounts.create_key(tenant, name="first")).key
 
-    async def run(self) -> None:
-        """Serve until a signal comes, then end in order."""
+    async def run(self) -> int:
+        """Serve until a signal comes, then end in order: first the requests, then the tasks.
+
+        Returns:
+            0, or the exit status of the first worker process that did not end well.
+        """
         config = uvicorn.Config(
             self._app, http="httptools", loop="none", log_config=None, timeout_graceful_shutdown=_GRACEFUL
         )
@@ -91,12 +127,30 @@ class Service:
             self._app.state.service.stop()
             server.should_exit = True
 
+        if isinstance(self._runs, Supervisor):
+            return await self._run_beside(self._runs, server, stop)
         with stop_signals(stop):
-            if self._scheduler is None:
+            async with self._runs or nullcontext():
                 await server.serve(sockets=[self._listening])
-                return
-            async with self._scheduler:
+        return 0
+
+    async def _run_beside(self, workers: Supervisor, server: uvicorn.Server, stop: Callable[[], None]) -> int:
+        def stop_both() -> None:
+            # Workers go on until the last request is answered: synchronous ones wait for their tasks.
+            workers.hold()
+            stop()
+
+        with stop_signals(stop_both, at_once=workers.kill):
+            running = asyncio.create_task(workers.run(handle_signals=False))
+            # They end by themselves only where starting again cannot help: then nobody would run what
+            # is accepted here.
+            running.add_done_callback(lambda _: stop())
+            try:
                 await server.serve(sockets=[self._listening])
+            finally:
+                workers.stop()
+                status = await running
+        return status
 
 
 class _Server(uvicorn.Server):
@@ -108,36 +162,42 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def opened_service(
-    settings: Settings, url: str | None, scheduler: Scheduler | None, host: str, port: int, *, demo: bool
-) -> AsyncIterator[Service]:
+async def opened_service(plan: Plan) -> AsyncIterator[Service]:
     """Open everything that the service needs, and close it in the end.
-
-    Args:
-        settings: Of the program.
-        url: The server of the queue.
-        scheduler: With the user's handlers; None: the demo's, or none.
-        host: Where to listen.
-        port: Likewise; 0 takes a free one.
-        demo: Whether results are made up.
 
     Raises:
         Stop: If the address cannot be listened on, or no handler is of a type of the contract.
     """
-    types = _served_types(scheduler)
+    settings = plan.settings
     egress = policy_for(EgressPolicy, local=settings.local_webhooks)
-    options = ApiOptions(types=types, egress=egress, demo=demo)
-    with _listening(host, port) as listening:
-        async with _opened_queue(settings, url, options) as queue:
+    options = ApiOptions(types=_served_types(plan.scheduler), egress=egress, demo=plan.demo, docs=plan.docs)
+    with listening(plan.host, plan.port) as bound:
+        async with _opened_queue(settings, options) as queue:
             secret = load_secret(settings.secret_text, folder=queue.connector.folder)
-            if demo:
-                scheduler = Scheduler(queue=queue, concurrency=settings.concurrency)
-                scheduler.include(simulated.handlers())
-            if scheduler is not None:
-                add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
             async with Accounts(queue, secret) as accounts:
                 app = create_app(queue, accounts, options)
-                yield Service(queue, accounts, app, scheduler, listening)
+                yield Service(queue, accounts, app, _who_runs(plan), bound)
+
+
+def _who_runs(plan: Plan) -> Scheduler | Supervisor | None:
+    """Return the scheduler, in this process or in others; both run the same queue and deliver webhooks."""
+    settings, scheduler = plan.settings, plan.scheduler
+    if scheduler is None or plan.target is None:
+        return None
+    concurrency = settings.concurrency if plan.demo else None
+    if plan.workers:
+        return supervisor_of(
+            plan.target,
+            plan.workers,
+            url=settings.url,
+            queue=settings.name,
+            concurrency=concurrency,
+            log_level=settings.log_level,
+            endless=True,
+        )
+    scheduler.configure(url=settings.url, name=settings.name, concurrency=concurrency)
+    add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
+    return scheduler
 
 
 def _served_types(scheduler: Scheduler | None) -> tuple[str, ...] | None:
@@ -153,7 +213,7 @@ def _served_types(scheduler: Scheduler | None) -> tuple[str, ...] | None:
 
 
 @asynccontextmanager
-async def _opened_queue(settings: Settings, url: str | None, options: ApiOptions) -> AsyncIterator[TaskQueue]:
+async def _opened_queue(settings: Settings, options: ApiOptions) -> AsyncIterator[TaskQueue]:
     given: dict[str, Any] = {
         "name": settings.name,
         "max_payload": int(settings.max_payload),
@@ -161,26 +221,11 @@ async def _opened_queue(settings: Settings, url: str | None, options: ApiOptions
         "patience": PATIENCE,
     }
     try:
-        queue = await TaskQueue.connect(url, policy=POLICY, **given)
+        queue = await TaskQueue.connect(settings.url, policy=POLICY, **given)
     except QueueMismatch as mismatch:
         logger.warning("%s: the policy stays %s", mismatch, mismatch.stored)
-        queue = await TaskQueue.connect(url, **given)
+        queue = await TaskQueue.connect(settings.url, **given)
     try:
         yield queue
     finally:
         await asyncio.shield(queue.close())
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(2048)
-            listening.setblocking(False)
-            yield listening
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Stop(f"cannot listen on {host} port {port}: {reason}; choose another with --port") from error

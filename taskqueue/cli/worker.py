@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from taskqueue.cli import options
 from taskqueue.cli.deliveries import add_deliveries, can_deliver
-from taskqueue.cli.loading import load_scheduler
+from taskqueue.cli.loading import load_scheduler, queue_name
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_json
 from taskqueue.cli.runtime import collect_garbage_seldom, run
-
-if TYPE_CHECKING:
-    from scheduler import Scheduler
-    from taskqueue.settings import Settings
+from taskqueue.cli.supervising import supervisor_of, take_url
 
 
 def worker(
@@ -59,13 +55,22 @@ def worker(
     """
     from taskqueue.settings import Settings
 
+    url = take_url() or url
     settings = Settings.load(url=url, name=queue, concurrency=concurrency, log_level=log_level)
     configure_logging(settings.log_level, as_json=settings.log_json)
     scheduler = load_scheduler(target)
     if processes > 1:
-        overrides = {"--url": url, "--queue": queue, "--concurrency": concurrency, "--log-level": log_level}
-        raise typer.Exit(_supervise(target, processes, overrides, burst=burst))
-    scheduler.configure(url=url, name=_name(scheduler, queue, settings), concurrency=concurrency)
+        supervisor = supervisor_of(
+            target,
+            processes,
+            url=url,
+            queue=queue,
+            concurrency=concurrency,
+            log_level=log_level,
+            burst=burst,
+        )
+        raise typer.Exit(run(supervisor.run()))
+    scheduler.configure(url=url, name=queue_name(scheduler, queue, settings), concurrency=concurrency)
     if can_deliver():
         add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
     collect_garbage_seldom()
@@ -75,24 +80,3 @@ def worker(
     else:
         counts = [f"{count:,} {name}" for name, count in asdict(summary).items() if count]
         say(f"worker ended: {', '.join(counts) or 'no task was claimed'}")
-
-
-def _name(scheduler: Scheduler, flag: str | None, settings: Settings) -> str | None:
-    """Return the queue's name if it is to be changed.
-
-    A flag always counts. The environment counts, as it does for every other command, unless the
-    scheduler's own code names a queue.
-    """
-    from taskqueue.settings import DEFAULT_NAME
-
-    return settings.name if flag is not None or scheduler.name == DEFAULT_NAME else None
-
-
-def _supervise(target: str, processes: int, overrides: Mapping[str, object], *, burst: bool) -> int:
-    """Run the same worker in several processes; return the first exit code that is not 0, or 0."""
-    from scheduler.processes import Supervisor
-
-    arguments = [target, *(["--burst"] if burst else [])]
-    for option, value in overrides.items():
-        arguments += [] if value is None else [option, str(value)]
-    return run(Supervisor(arguments, processes).run())

@@ -21,7 +21,8 @@ COST
 local account = KEYS[2]
 local record = call("HMGET", account, "webhook_secret", "webhook_old", "webhook_old_until", "webhook_standard")
 local old_until = tonumber(record[3] or nil)
-if old_until and old_until <= now then
+-- Without a newer one nothing is left out: a damaged record must not pass for one that signs nothing.
+if record[1] and old_until and old_until <= now then
   record[2], record[3] = false, false
 end
 return { "found", record }

@@ -134,8 +134,10 @@ class Bulk:
             outcomes = await self._store.enqueue(
                 entries, together=True, max_queued=self._max_queued, whole=self._whole
             )
-            # The first call that is answered decides for all; what follows is part of what was let in.
-            self._whole = None
+            if self._whole is not None:
+                # The first call that is answered decides for all: what follows is part of what was let
+                # in, and is stored whoever has taken the room meanwhile.
+                self._whole = self._max_queued = None
             return outcomes
 
         if self._lost is None:

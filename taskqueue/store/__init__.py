@@ -1,13 +1,14 @@
 """The only door to the server: one typed method for each script.
 
 `Store` speaks in tasks and words; keys, scripts and replies stay behind it. Its verbs stand in files
-by who asks, producers, workers, maintenance, operators, and by what: credits, accounts.
+by who asks, producers, workers, maintenance, operators, and by what: lists, credits, accounts.
 """
 
 from __future__ import annotations
 
 from taskqueue.store.accounting import AccountVerbs, RateRequest, StoredKey
 from taskqueue.store.crediting import CreditVerbs
+from taskqueue.store.listing import ListVerbs, Position, TaskPage
 from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
 from taskqueue.store.operating import UNSET, OperatorVerbs, Unset
 from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
@@ -48,6 +49,7 @@ __all__ = [
     "Extension",
     "Failure",
     "Limit",
+    "Position",
     "Promoted",
     "ProviderState",
     "Purged",
@@ -60,11 +62,12 @@ __all__ = [
     "Store",
     "StoredKey",
     "Switched",
+    "TaskPage",
     "Unset",
     "Verdict",
     "Withheld",
 ]
 
 
-class Store(OperatorVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs, ProviderVerbs):
+class Store(OperatorVerbs, ListVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs, ProviderVerbs):
     """All verbs of a queue; see the base classes. `open()` must be awaited first."""

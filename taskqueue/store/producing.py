@@ -76,7 +76,8 @@ class ProducerVerbs(StoreBase):
             tickets: For each entry what its request is counted by; None, or none at all, counts
                 nothing. They are filled in.
             whole: The one request that all entries are of, in place of tickets. If its rate or the room
-                in the queue does not allow it, nothing of it is stored; the first call decides.
+                in the queue does not allow it, nothing of it is stored; the first call decides, and
+                what follows needs no room any more.
 
         Returns:
             For each entry `Accepted`, or the refusal as an exception (not raised).
@@ -99,7 +100,8 @@ class ProducerVerbs(StoreBase):
             if tickets or whole:
                 counted = _Counted(tickets[at : at + len(portion)], whole)
             outcomes.extend(await self._enqueue_portion(portion, level, options, counted))
-            whole = None
+            if whole is not None:
+                whole = max_queued = None
         return outcomes
 
     async def _enqueue_portion(

@@ -85,7 +85,8 @@ class WebhookSecrets:
 
         Args:
             tenant: Whose webhooks they are. If it had no secret, there is nothing to overlap with.
-            overlap: For how long the present secret still signs, 0 to 90 days.
+            overlap: For how long the present secret still signs, 0 to 90 days, in whole milliseconds:
+                parts of one are rounded up.
 
         Raises:
             InvalidTask: If the tenant has no such name.
@@ -101,7 +102,8 @@ class WebhookSecrets:
             await self.of(tenant)
         secret = new_webhook_secret()
         sealed = self._box.seal(secret.encode(), tenant)
-        until = await self._queue.store.set_webhook_secret(tenant, sealed, overlap // _MILLISECOND)
+        overlap_ms = -(-overlap // _MILLISECOND)
+        until = await self._queue.store.set_webhook_secret(tenant, sealed, overlap_ms)
         return NewSecret(secret, instant(until))
 
     async def remove(self, tenant: str) -> bool:
@@ -145,7 +147,8 @@ class WebhookSecrets:
 
     def _open(self, sealed: bytes, tenant: str) -> str:
         try:
-            secret = self._box.open(sealed, tenant).decode("ascii")
+            # Replaced, not refused: an error of decoding would carry what was opened.
+            secret = self._box.open(sealed, tenant).decode("ascii", "replace")
             key_of(secret)
         except SecretUnreadable as error:
             raise _unsignable(tenant, str(error)) from None

@@ -341,6 +341,8 @@ SITUATIONS = [
     ),
     Situation("stats", "queue", lambda scene, held: scene.store.stats()),
     Situation("stats", "tenant", lambda scene, held: scene.store.stats(tenant="acme")),
+    Situation("list", "of everything", lambda scene, held: scene.store.list_tasks("acme", limit=100)),
+    Situation("list", "cut", lambda scene, held: scene.store.list_tasks("acme", limit=2)),
     Situation("fetch", "all states", lambda scene, held: scene.store.fetch(OF_ALL_STATES)),
     Situation("watch", "all states", lambda scene, held: scene.store.watch(OF_ALL_STATES, "someone")),
 ]

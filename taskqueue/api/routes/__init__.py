@@ -49,4 +49,5 @@ ROUTES: tuple[RouteSpec, ...] = (
     RouteSpec("GET", "/readyz", "readyz", health.readyz),
     RouteSpec("GET", "/metrics", "metrics", health.metrics),
     RouteSpec("GET", "/openapi.json", "openapi", health.openapi),
+    RouteSpec("GET", "/docs", "docs", health.docs),
 )

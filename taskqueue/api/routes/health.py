@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from taskqueue.api.docs import page
 from taskqueue.api.errors import route_not_found, unavailable
 from taskqueue.api.exchange import Exchange
 from taskqueue.api.metrics import CONTENT_TYPE
@@ -55,3 +56,10 @@ async def metrics(service: Service, exchange: Exchange) -> Reply:
 async def openapi(service: Service, _: Exchange) -> Reply:
     """Return the OpenAPI document."""
     return Reply(200, service.document)
+
+
+async def docs(service: Service, exchange: Exchange) -> Reply:
+    """Return the page that shows the document to people, and tries it."""
+    if not service.options.docs:
+        raise route_not_found(exchange.scope["path"])
+    return page()

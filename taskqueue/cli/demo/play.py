@@ -116,7 +116,7 @@ async def temporary_server() -> AsyncIterator[str]:
 
 
 def _wait_for_end_of_server(folder: Path) -> None:
-    """Let the server write out and go: at rest its folder holds `data` and nothing else."""
+    """Let the server write out and go: at rest its folder holds `data`, and perhaps a `secret`."""
     deadline = time.monotonic() + _SERVER_GONE
-    while {entry.name for entry in folder.iterdir()} - {"data"} and time.monotonic() < deadline:
+    while {entry.name for entry in folder.iterdir()} - {"data", "secret"} and time.monotonic() < deadline:
         time.sleep(_POLL)

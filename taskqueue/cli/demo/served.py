@@ -5,8 +5,5 @@ from __future__ import annotations
 from scheduler import Scheduler
 from scheduler.providers import simulated
 
-TARGET = f"{__name__}:scheduler"
-"""How a command line names it."""
-
 scheduler = Scheduler()
 scheduler.include(simulated.handlers())
