@@ -79,7 +79,8 @@ def main(
     sizes: Sizes = replace(QUICK if quick else FULL if full else STANDARD, runs=runs)
     # The table is for people; a report on the standard output must stay alone there.
     console = Console(stderr=json == "-", width=None if sys.stdout.isatty() else 160)
-    logging.getLogger("taskqueue").setLevel(logging.ERROR)
+    for name in ("taskqueue", "scheduler"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "scheduler" else logging.ERROR)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tq-bench-")))
         where = url or stack.enter_context(own_server(server, appendonly, socket))

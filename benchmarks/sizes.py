@@ -23,6 +23,7 @@ class Sizes:
         depths: How many tasks wait meanwhile, one measurement for each.
         lanes: How many lanes they wait in, one measurement for each.
         lane_depth: How many tasks wait in all lanes together.
+        backlog: Tasks of a dead provider, or of one large tenant, that wait meanwhile.
         slow: Tasks that take 50 ms each.
         http: HTTP requests, one task each.
         http_batches: HTTP requests with 500 tasks each.
@@ -42,6 +43,7 @@ class Sizes:
     depths: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     lanes: tuple[int, ...] = (1, 8, 1_000)
     lane_depth: int = 20_000
+    backlog: int = 100_000
     slow: int = 2_000
     http: int = 10_000
     http_batches: int = 100
@@ -65,6 +67,7 @@ QUICK = Sizes(
     depths=(1_000, 20_000),
     lanes=(1, 8, 1_000),
     lane_depth=4_000,
+    backlog=5_000,
     slow=1_000,
     http=1_000,
     http_batches=10,

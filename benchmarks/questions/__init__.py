@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from benchmarks.bench import Bench
 from benchmarks.questions import (
     commands,
+    dead,
     depth,
     drain,
     enqueue,
+    fair,
     floor,
     http,
     idle,
@@ -44,6 +46,8 @@ QUESTIONS: Mapping[str, Question] = {
     "commands": Question("How many commands does a task cost?", commands.measure),
     "depth": Question("What does a task cost when many others wait?", depth.measure),
     "lanes": Question("What does a task cost when the others wait in many lanes?", lanes.measure),
+    "dead": Question("What do others lose to a dead provider's backlog?", dead.measure),
+    "fair": Question("How long do small tenants wait beside a large one?", fair.measure),
     "slow": Question("How well are slots used by tasks that take their time?", slow.measure),
     "http": Question("How much does the HTTP service take in a second?", http.measure),
     "idle": Question("What does a worker cost that has nothing to do?", idle.measure),

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from taskqueue.accounts import Accounts
 from taskqueue.api.auth import UNMATCHED, Authentication, is_guarded
@@ -91,5 +91,12 @@ async def _unmatched(request: Request, error: Exception) -> Response:
         await Counting(service.accounts, exchange, exchange.principal, UNMATCHED).settle()
     path = request.scope["path"]
     if isinstance(error, HTTPException) and error.status_code == _METHOD_NOT_ALLOWED:
-        raise method_not_allowed(path, (error.headers or {}).get("Allow", ""))
+        raise method_not_allowed(path, ", ".join(_allowed(request)))
     raise route_not_found(path)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that the path has, over all its routes: the framework names only one route's."""
+    routes = [route for route in request.app.router.routes if isinstance(route, Route)]
+    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return sorted({method for methods in found for method in methods})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ _STATES: Mapping[str | None, tuple[TaskState | None, ...]] = {
     "FAILED": (TaskState.FAILED, TaskState.CANCELLED),
 }
 _NUMBER = re.compile(r"[0-9]{1,4}")
+CURSOR = "^1-([0-9]{1,4})$"
+"""Form of the cursor of a page. Its first number is the version of the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,11 @@ def _option(field: str, options: tuple[str, ...]) -> Problem:
 
 
 def _cursor(start: int) -> str:
-    return urlsafe_b64encode(b"1:%d" % start).rstrip(b"=").decode()
+    return f"1-{start}"
 
 
 def _start(cursor: str | None) -> int | None:
     if cursor is None:
         return 0
-    try:
-        text = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        return None
-    version, _, number = text.partition(":")
-    return int(number) if version == "1" and _NUMBER.fullmatch(number) else None
+    found = re.fullmatch(CURSOR, cursor)
+    return None if found is None else int(found[1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from taskqueue.api.listing import DEFAULT_LIMIT, HIGHEST_LIMIT, STATUSES
+from taskqueue.api.listing import CURSOR, DEFAULT_LIMIT, HIGHEST_LIMIT, STATUSES
 from taskqueue.api.openapi_schemas import HEADERS, Json, payload_name, ref, schemas
 from taskqueue.api.options import ApiOptions
 from taskqueue.api.routes.monitor import ENGINES
@@ -110,7 +110,7 @@ def _task_paths() -> Json:
         "streamTask",
         "async",
         "A task as server-sent events: task, progress, result, gone",
-        {"text/event-stream": {"schema": {"type": "string"}}},
+        {"text/event-stream": {"schema": ref("Event")}},
         (400, 404),
         codes={429: ("CONCURRENCY_LIMIT_EXCEEDED",)},
     )
@@ -139,7 +139,7 @@ def _list_operation() -> Json:
             {"type": "integer", "minimum": 1, "maximum": HIGHEST_LIMIT, "default": DEFAULT_LIMIT},
             "Of the page.",
         ),
-        _parameter("cursor", "query", {"type": "string"}, "`nextCursor` of the page before."),
+        _parameter("cursor", "query", {"type": "string", "pattern": CURSOR}, "`nextCursor` of the page before."),
     ]
     return listed
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from taskqueue.api.listing import STATUSES
+from taskqueue.api.openapi_payloads import GOTO, payload_schema, webhook_pattern
 from taskqueue.api.options import MOST_TASKS, ApiOptions
 from taskqueue.api.submission import DEFAULT_PRIORITY, HIGHEST_PRIORITY, LONGEST_KEY, LOWEST_PRIORITY
-from taskqueue.contract import TASK_TYPES, payload_model
+from taskqueue.contract import TASK_TYPES
 
 Json = dict[str, Any]
 
@@ -38,6 +39,16 @@ _EXAMPLE_ERROR: Final[Json] = {
         "message": "Request validation failed",
         "details": [{"field": "payload.prompt", "message": "Prompt cannot be empty"}],
         "timestamp": "2026-04-09T15:00:00.000Z",
+    },
+}
+# OpenAPI 3.1 has no word for the items of a stream: as FastAPI does, the schema is told of each.
+_EVENT: Final[Json] = {
+    "type": "object",
+    "description": "One event: its fields. Comments come between them.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["task", "progress", "result", "gone"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }
 _INSTANT: Final[Json] = {"type": "string", "format": "date-time", "examples": ["2026-04-09T15:00:00.000Z"]}
@@ -141,16 +152,15 @@ def payload_name(task_type: str) -> str:
 def _payloads(options: ApiOptions) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for task_type in options.served:
-        model = payload_model(task_type, strict=options.strict)
-        schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-        found.update(schema.pop("$defs", {}))
+        schema, parts = payload_schema(task_type, options)
+        found.update(parts)
         found[payload_name(task_type)] = schema
     return found
 
 
 def _tasks(options: ApiOptions) -> dict[str, Json]:
     webhook = record(
-        {"url": {"type": "string", "format": "uri", "maxLength": 2048}},
+        {"url": {"type": "string", "pattern": webhook_pattern(options), "maxLength": 2048}},
         told="Where a POST tells of the task's end.",
         closed=True,
     )
@@ -166,6 +176,8 @@ def _tasks(options: ApiOptions) -> dict[str, Json]:
             "type": "string",
             "minLength": 1,
             "maxLength": LONGEST_KEY,
+            # Which others are printable, Unicode says, and no pattern that all programs read.
+            "pattern": r"^[^\u0000-\u001f\u007f-\u00a0\u00ad]*$",
             "description": "Printable characters; refused while another task of the organization has it.",
             "examples": ["batch-chatgpt-001"],
         },
@@ -226,6 +238,7 @@ def _task_answers() -> dict[str, Json]:
         ),
         "TaskCreated": created,
         "TaskStatus": {**record(pair, parts), "examples": [_EXAMPLE_STATUS]},
+        "Event": _EVENT,
         "TaskCancelled": record({"success": true, **pair}, parts),
         "TaskList": record({"tasks": {"type": "array", "items": record(pair)}, "nextCursor": nullable(text)}),
         "BatchCreated": _batch_answer(pair),
@@ -238,7 +251,8 @@ def _other_answers() -> dict[str, Json]:
     slots = record({"used": _INTEGER, "max": _INTEGER})
     link = {
         "type": "string",
-        "format": "uri",
+        "pattern": GOTO,
+        "maxLength": 8192,
         "examples": ["https://www.google.com/url?q=https%3A%2F%2Fexample.com"],
     }
     return {

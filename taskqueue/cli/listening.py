@@ -30,7 +30,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def address_of(bound: socket.socket) -> str:
-    """Return the base URL for clients on this machine; a socket that is everywhere is also on the loopback."""
+    """Return the base URL for clients on this machine: the loopback, if it listens everywhere."""
     host, port = bound.getsockname()[:2]
     host = _EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -52,7 +52,7 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65_535, help="0 takes a free one.")
     ] = 8000,
-    docs: Annotated[bool, typer.Option("--docs/--no-docs", help="The page /docs, which shows the API.")] = True,
+    docs: Annotated[bool, typer.Option("--docs/--no-docs", help="Show the API at /docs.")] = True,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -68,8 +68,23 @@ def serve(
     accepted, then nothing more claimed, running tasks may finish within the grace period, exit code 0.
     A second one ends everything at once, worker processes included.
     """
+    _check(target, workers, demo=demo, api_only=api_only)
+
+    from taskqueue.cli.serving import Plan
     from taskqueue.settings import Settings
 
+    settings = Settings.load(url=url, name=queue, log_level=log_level or ("WARNING" if demo else None))
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    plan = Plan(settings, target, None, workers, host, port, demo=demo, docs=docs)
+    if not api_only:
+        plan = _with_scheduler(plan, url=url, queue=queue)
+    collect_garbage_seldom()
+    if status := run(_serve(plan)):
+        raise typer.Exit(status)
+
+
+def _check(target: str | None, workers: int, *, demo: bool, api_only: bool) -> None:
+    """Refuse options that do not go together, with a sentence, before anything is started."""
     if find_spec("uvicorn") is None or find_spec("fastapi") is None:
         raise Stop("the HTTP service needs more packages: `pip install 'taskqueue-engine[api]'`")
     if sum((demo, api_only, target is not None)) != 1:
@@ -79,29 +94,9 @@ def serve(
         )
     if api_only and workers:
         raise Stop(
-            f"--workers {workers} is not accepted together with --api-only, which runs no tasks: leave one out, "
-            "or start `taskqueue worker --processes N` beside it"
+            f"--workers {workers} is not accepted together with --api-only, which runs no tasks: give "
+            "MODULE:ATTR in place of --api-only, or start `taskqueue worker --processes N` beside it"
         )
-    settings = Settings.load(url=url, name=queue, log_level=log_level or ("WARNING" if demo else None))
-    configure_logging(settings.log_level, as_json=settings.log_json)
-
-    from taskqueue.cli.serving import Plan
-
-    plan = Plan(
-        settings=settings,
-        target=target,
-        scheduler=None,
-        workers=workers,
-        host=host,
-        port=port,
-        demo=demo,
-        docs=docs,
-    )
-    if not api_only:
-        plan = _with_scheduler(plan, url=url, queue=queue)
-    collect_garbage_seldom()
-    if status := run(_serve(plan)):
-        raise typer.Exit(status)
 
 
 def _with_scheduler(plan: Plan, *, url: str | None, queue: str | None) -> Plan:
@@ -115,6 +110,8 @@ def _with_scheduler(plan: Plan, *, url: str | None, queue: str | None) -> Plan:
     target = _DEMO if plan.target is None else plan.target
     scheduler = load_scheduler(target)
     address = url if plan.demo else url or scheduler.url or plan.settings.url
+    if plan.workers and (address or "").startswith("memory:"):
+        raise Stop(f"--workers {plan.workers} is not accepted with {address}, which is in one process only")
     name = queue_name(scheduler, queue, plan.settings) or scheduler.name
     settings = plan.settings.model_copy(update={"url": address, "name": name})
     return replace(plan, settings=settings, target=target, scheduler=scheduler)

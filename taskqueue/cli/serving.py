@@ -10,7 +10,7 @@ import shlex
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import uvicorn
@@ -43,7 +43,7 @@ _GRACEFUL = 10  # seconds that open connections get at the end
 _SEARCHES = ("GOOGLE", "GOOGLE_NEWS")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be served, and by whom.
 
@@ -64,6 +64,7 @@ class Plan:
     workers: int
     host: str
     port: int
+    _: KW_ONLY
     demo: bool
     docs: bool
 

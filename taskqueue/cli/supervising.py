@@ -50,5 +50,5 @@ def supervisor_of(
 
 
 def take_url() -> str | None:
-    """Return the address that this worker process was started with, if it was, and leave none to its children."""
+    """Return the address that this worker process was given, if it was; its own children find none."""
     return os.environ.pop(URL_VARIABLE, None)

@@ -83,6 +83,8 @@ local function write_claim(worker, request, claims, lease)
       leases[#leases + 1] = task.id
       stored[#stored + 1] = task.id
       write_task(task, lane, worker, request)
+    elseif task.provider then
+      task.provider.left = task.provider.left + 1
     end
   end
   send("ZADD", keys.leased, leases)
@@ -115,17 +117,15 @@ local function next_opening(wants)
   for _, want in ipairs(wants) do
     if want.chain and is_runnable(want.kind) and not open_provider(want.chain) then
       wait_for(want.chain, want.kind.name)
-      for _, provider in ipairs(want.chain) do
-        at = min(at, opens_at(provider) or math.huge)
-      end
+      at = min(at, first_opening(want.chain))
     end
   end
   return at < math.huge and text(at) or ""
 end
 
 -- The same request again (its reply was lost) gets the same tasks again.
-local function replay(request, stored, more)
-  local reply = { "claimed", now, next_due() or "", more }
+local function replay(request, stored, next_at, more)
+  local reply = { "claimed", now, next_at, more }
   for id in string.gmatch(stored, "\n([^\n]+)") do
     local run = call("HMGET", keys.run .. id, "state", "token", "attempt", "deliveries", "crashes", "provider")
     local record = call("GET", keys.task .. id)
@@ -154,7 +154,9 @@ local function claim_tasks(at, claims)
     for _, want in ipairs(wants) do
       more = is_wanted_runnable(want) and 1 or more
     end
-    return replay(request, stored, more)
+    local next_at = next_opening(wants)
+    write_providers()
+    return replay(request, stored, next_at, more)
   end
   probe("zset", keys.leased)
   probe("zset", keys.due)

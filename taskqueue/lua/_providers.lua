@@ -2,8 +2,8 @@
 -- limits of its own for the whole fleet; limit:provider:<name> holds them, and what they are at:
 --   settings  max (concurrency), min (it may sink so far), rate (starts in each period), period (ms),
 --             tokens (in a minute), breaker (failures in a row that open it), paused
---   state     used, probes, allowed (concurrency now, if it adapts), lowered_at, next_at (of the rate),
---             spare and spare_at (tokens), cooling_until, failures, opens, open_until,
+--   state     used, probes, allowed (concurrency now, if it was lowered), lowered_at, next_at (of the
+--             rate), spare and spare_at (tokens), cooling_until, failures, opens, open_until,
 --             waiting (types that found no room)
 local PROVIDER_FIELDS = {
   "max", "min", "rate", "period", "tokens", "breaker", "used", "probes", "allowed", "lowered_at", "next_at",
@@ -12,8 +12,19 @@ local PROVIDER_FIELDS = {
 local FIRST_OF_STATE, LAST_NUMBER = 7, 17
 local BREAKER = 5
 local MINUTE = 60000
--- A single answer may use up so many minutes of tokens, and no more, ahead of time.
-local LONGEST_DEBT = 10
+local LONGEST_OPEN, LONGEST_COOLING = 300000, 3600000
+
+-- After the clock went back, what no rule can have made so far ahead would keep it closed for as long.
+local function forget_future(provider)
+  if provider.cooling_until > now + LONGEST_COOLING then
+    provider.cooling_until = 0
+  end
+  if provider.open_until > now + LONGEST_OPEN then
+    provider.open_until = 0
+  end
+  provider.lowered_at = min(provider.lowered_at, now)
+  provider.spare_at = min(provider.spare_at, now)
+end
 
 local known_providers = {}
 local function provider_named(name)
@@ -25,20 +36,24 @@ local function provider_named(name)
   local values = call("HMGET", key, unpack(PROVIDER_FIELDS))
   provider = { name = name, key = key, read = {}, left = false, is_known = values[FIRST_OF_STATE] ~= false }
   for index = 1, LAST_NUMBER do
-    local field = PROVIDER_FIELDS[index]
-    provider[field] = tonumber(values[index] or nil) or (index >= FIRST_OF_STATE and 0)
-    provider.read[field] = provider[field]
+    provider[PROVIDER_FIELDS[index]] = tonumber(values[index] or nil) or (index >= FIRST_OF_STATE and 0)
   end
+  provider.period = provider.period or MINUTE
   provider.breaker = provider.breaker or BREAKER
   provider.is_paused = values[LAST_NUMBER + 1] == "1"
   provider.waiting = values[LAST_NUMBER + 2] or ""
-  provider.read.waiting = provider.waiting
   if provider.spare_at == 0 then
     provider.spare = provider.tokens or 0
   end
-  if provider.min and provider.allowed == 0 then
-    provider.allowed = provider.max
+  if provider.min then
+    provider.min = min(provider.min, provider.max)
+    provider.allowed = provider.allowed == 0 and provider.max or provider.allowed
+    provider.allowed = max(provider.min, min(provider.max, provider.allowed))
   end
+  for index = FIRST_OF_STATE, #PROVIDER_FIELDS do
+    provider.read[PROVIDER_FIELDS[index]] = provider[PROVIDER_FIELDS[index]]
+  end
+  forget_future(provider)
   known_providers[name] = provider
   probe("set", keys.providers)
   return provider
@@ -51,11 +66,7 @@ local function plan_room(provider)
   end
 end
 
-local function spare_tokens(provider)
-  return min(provider.tokens, provider.spare + (now - provider.spare_at) * provider.tokens / MINUTE)
-end
-
--- Apply halves.
+-- Apply half: a task has left it.
 local function give_back(provider, is_probe)
   provider.used = max(0, provider.used - 1)
   if is_probe then
@@ -64,28 +75,12 @@ local function give_back(provider, is_probe)
   provider.waiting = ""
 end
 
-local function spend_tokens(provider, used)
-  if provider.tokens and used > 0 then
-    provider.spare = max(spare_tokens(provider) - used, -LONGEST_DEBT * provider.tokens)
-    provider.spare_at = now
-  end
-end
-
--- An answer, whatever it says, shows that the provider works. A concurrency that adapts grows by one
--- in as many answers as it allows at once, while all of it is used.
-local function answered(provider)
-  provider.failures, provider.opens, provider.open_until = 0, 0, 0
-  if provider.min and provider.used >= floor(provider.allowed) then
-    provider.allowed = min(provider.max, provider.allowed + 1 / max(1, provider.allowed))
-  end
-end
-
 local function write_providers()
   for _, provider in pairs(known_providers) do
     local changed = {}
     for index = FIRST_OF_STATE, #PROVIDER_FIELDS do
       local field = PROVIDER_FIELDS[index]
-      if provider.read[field] ~= nil and provider[field] ~= provider.read[field] then
+      if provider[field] ~= provider.read[field] then
         changed[#changed + 1] = field
         changed[#changed + 1] = provider[field]
         provider.read[field] = provider[field]

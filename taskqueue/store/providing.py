@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from taskqueue.errors import QueueCorrupt
+from taskqueue.errors import InvalidSetting, QueueCorrupt
 from taskqueue.store.base import StoreBase
 
 Verdict = Literal["answered", "limited", "failed", "misconfigured", "left"]
@@ -18,8 +17,8 @@ Condition = Literal["ready", "full", "cooling", "open", "probing", "paused"]
 """`full`: its concurrency, rate or tokens are used up; `open`: its breaker is, so it gets nothing;
 `probing`: the breaker lets one task at a time find out whether it works again."""
 
-_BREAKER = 5
-_MINUTE_MS = 60_000
+_MOST_PROVIDERS = 1000
+"""Providers that are shown at once: far more than anybody configures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ class ProviderState:
     Attributes:
         name: Of the provider.
         condition: Whether it takes tasks, and if not, why.
-        opens_in: Seconds until time alone changes that; None if it waits for something else.
+        opens_in: Seconds until time alone may let it take tasks; None if it takes some, or waits for
+            something else.
         concurrency: Most tasks at once over all workers; None for no limit.
         lowest: The concurrency adapts between this and *concurrency*; None: it does not adapt.
         allowed: What it allows at present; None for no limit.
@@ -54,7 +54,7 @@ class ProviderState:
         breaker: Failures in a row that open the breaker; 0: it has none.
         used: Tasks that run there now.
         failures: Failures in a row until now.
-        waiting: Types that found no room there at their last claim.
+        waiting: Types that have tasks and found no room there when they were last claimed.
     """
 
     name: str
@@ -81,9 +81,13 @@ class ProviderVerbs(StoreBase):
         Args:
             name: Of the provider.
             settings: `max`, `min`, `rate`, `period` (ms), `tokens`, `breaker`, `paused`.
-            fresh: Forget what it learned: cooling, breaker, adapted concurrency, spare tokens.
+            fresh: Forget what it learned: cooling, breaker, adapted concurrency, spare tokens; and the
+                provider itself, if it has no settings and no tasks.
+
+        Raises:
+            InvalidSetting: If its concurrency would adapt without a highest one, or from above that.
         """
-        await self._run(
+        reply = await self._run(
             "set_provider",
             limit=self.keys.limit_provider(name),
             providers=self.keys.providers,
@@ -91,6 +95,11 @@ class ProviderVerbs(StoreBase):
             fresh=int(fresh),
             rest=[text for pair in settings.items() for text in pair],
         )
+        if reply[0] == b"above":
+            most = reply[1].decode()
+            rule = f"at most the concurrency of the provider, which is {most}"
+            rule = rule if most else "given together with a concurrency: this provider has none"
+            raise InvalidSetting("lowest", int(settings["min"]), rule)
 
     async def switch(
         self,
@@ -113,7 +122,8 @@ class ProviderVerbs(StoreBase):
             token: Of its claim.
             left: The provider that it leaves.
             verdict: How it went there.
-            after_ms: For how long that one asks to be left alone.
+            after_ms: For how long that one asks to be left alone, up to an hour; 0: it says nothing.
+                One that takes no more is left alone for a second at least.
             tokens: How many were used there.
             following: Names, in this order; none: it only leaves.
             patience: Seconds, in place of the store's own.
@@ -133,110 +143,35 @@ class ProviderVerbs(StoreBase):
             case [b"switched", provider]:
                 return Switched(provider.decode())
             case [b"none", opens]:
-                opens_in = max(0.0, (int(opens) - await self._time()) / 1000) if opens else None
-                return Switched(None, opens_in)
+                return Switched(None, None if opens == b"" else opens / 1000)
             case _:
                 return Switched(is_stale=True)
 
     async def providers(self) -> list[ProviderState]:
-        """Return every provider that has limits or was used, by name."""
-
-        async def read_names() -> Any:
-            return await self._caller.wire.call("SMEMBERS", self.keys.providers)
-
-        names = sorted(name.decode() for name in await self._caller.persist(read_names, "providers", None))
-        now = await self._time() if names else 0
-        return [await self._provider(name, now) for name in names]
-
-    async def _provider(self, name: str, now: float) -> ProviderState:
-        async def read() -> Any:
-            return await self._caller.wire.call("HGETALL", self.keys.limit_provider(name))
-
-        values = await self._caller.persist(read, "providers", None)
-        pairs = values.items() if isinstance(values, dict) else zip(values[::2], values[1::2], strict=True)
+        """Return every provider that has settings or was used, by name."""
+        reply = await self._run("providers", providers=self.keys.providers, limit=_MOST_PROVIDERS)
         try:
-            return read_state(name, {key.decode(): value.decode() for key, value in pairs}, now)
-        except ValueError as error:
-            raise QueueCorrupt(f"the limits of provider {name!r} are damaged: {error}") from error
-
-    async def _time(self) -> float:
-        """Return the server's clock in epoch ms, or that of a test."""
-        given = self._caller.now()
-        if given:
-            return float(given)
-
-        async def read() -> Any:
-            return await self._caller.wire.call("TIME")
-
-        seconds, micros = await self._caller.persist(read, "the time", None)
-        return int(seconds) * 1000 + int(micros) / 1000
+            return sorted(map(_read_state, reply[1:]), key=lambda state: state.name)
+        except (ValueError, TypeError) as error:
+            raise QueueCorrupt(f"the limits of a provider are damaged: {error}") from error
 
 
-def read_state(name: str, values: Mapping[str, str], now: float) -> ProviderState:
-    """Return the state that the fields of limit:provider describe at *now*, in epoch ms."""
-
-    def number(field: str) -> float | None:
-        return float(values[field]) if field in values else None
-
-    def whole(field: str) -> int | None:
-        return None if (value := number(field)) is None else math.floor(value)
-
-    most, lowest = whole("max"), whole("min")
-    allowed = most if lowest is None else math.floor(number("allowed") or most or 0)
-    breaker, used = whole("breaker"), whole("used") or 0
-    breaker = _BREAKER if breaker is None else breaker
-    failures = whole("failures") or 0
-    rate, tokens = whole("rate"), whole("tokens")
-    has_failed = bool(breaker) and failures >= breaker
-    condition, opens_at = _condition(values, now, used, allowed, has_failed=has_failed)
+def _read_state(fields: Sequence[Any]) -> ProviderState:
+    """Return the state that providers.lua tells of one provider."""
+    name, condition, opens, used, failures, allowed, waiting, *settings = fields
+    most, lowest, rate, period, tokens, breaker = (None if value == b"" else int(value) for value in settings)
     return ProviderState(
-        name=name,
-        condition=condition,
-        opens_in=None if opens_at is None else (opens_at - now) / 1000,
+        name=name.decode(),
+        condition=condition.decode(),
+        opens_in=None if opens == b"" else opens / 1000,
         concurrency=most,
         lowest=lowest,
-        allowed=allowed,
+        allowed=None if allowed == b"" else int(allowed),
         rate=rate,
-        period=(number("period") or _MINUTE_MS) / 1000,
+        period=(period or 0) / 1000,
         tokens=tokens,
-        breaker=breaker,
+        breaker=breaker or 0,
         used=used,
         failures=failures,
-        waiting=tuple(values.get("waiting", "").split()),
+        waiting=tuple(waiting.decode().split()),
     )
-
-
-def _condition(
-    values: Mapping[str, str], now: float, used: int, allowed: int | None, *, has_failed: bool
-) -> tuple[Condition, float | None]:
-    """Return what a claim would find, as lua/_routing.lua has it, and when time alone changes that."""
-    cooling, opening = (float(values.get(field, 0)) for field in ("cooling_until", "open_until"))
-    if values.get("paused") == "1":
-        return "paused", None
-    if opening > now:
-        return "open", max(opening, cooling)
-    if cooling > now:
-        return "cooling", cooling
-    if has_failed:
-        return "probing", None
-    if (allowed is not None and used >= allowed) or values.get("rate") == "0" or values.get("tokens") == "0":
-        return "full", None
-    at = max(_rate_opens(values, now), _tokens_open(values, now))
-    return ("full", at) if at > now else ("ready", None)
-
-
-def _rate_opens(values: Mapping[str, str], now: float) -> float:
-    rate = int(values.get("rate", 0))
-    if not rate:
-        return now
-    burst = max(1, rate // 10)
-    slack = (burst - 1) * float(values["period"]) / (rate - burst + 1)
-    return float(values.get("next_at", 0)) - slack
-
-
-def _tokens_open(values: Mapping[str, str], now: float) -> float:
-    tokens, since = int(values.get("tokens", 0)), float(values.get("spare_at", 0))
-    if not tokens or not since:
-        return now
-    spare = float(values.get("spare", 0)) + (now - since) * tokens / _MINUTE_MS
-    return now if spare > 0 else now + (1 - spare) * _MINUTE_MS / tokens

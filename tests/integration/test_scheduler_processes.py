@@ -229,6 +229,65 @@ async def test_a_stop_ends_the_wait_for_a_new_start(
     assert await asyncio.wait_for(running, 5) == 3
 
 
+async def test_endless_work_is_taken_up_again(tmp_path: Path) -> None:
+    """A worker that somebody else asked to end is replaced, until the end is asked for here."""
+    count = "import pathlib, os, sys; (pathlib.Path(os.environ['FOLDER']) / str(os.getpid())).touch()"
+    command, arguments = python(count)
+    supervisor = Supervisor(
+        arguments, 1, command=command, environment={"FOLDER": str(tmp_path)}, endless=True
+    )
+
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    async with asyncio.timeout(20):
+        while len(list(tmp_path.iterdir())) < 2:
+            await asyncio.sleep(0.01)
+    assert not running.done()
+    supervisor.stop()
+
+    assert await asyncio.wait_for(running, 5) == 0
+
+
+async def test_on_hold_nobody_is_replaced_and_nobody_is_asked_to_end(tmp_path: Path) -> None:
+    """What else has to end first may still need the workers."""
+    command, arguments = python(
+        "import os, pathlib, time",
+        "folder = pathlib.Path(os.environ['FOLDER'])",
+        "(folder / f'{os.getpid()}.begun').touch()",
+        "while not (folder / 'go-on').exists(): time.sleep(0.01)",
+    )
+    supervisor = Supervisor(
+        arguments, 2, command=command, environment={"FOLDER": str(tmp_path)}, endless=True
+    )
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    async with asyncio.timeout(20):
+        while len(found := list(tmp_path.glob("*.begun"))) < 2:
+            await asyncio.sleep(0.01)
+
+    supervisor.hold()
+    pids = [int(path.stem) for path in found]
+    assert all(is_alive(pid) for pid in pids)
+    (tmp_path / "go-on").touch()
+
+    assert await asyncio.wait_for(running, 10) == 0
+    assert len(list(tmp_path.glob("*.begun"))) == 2
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For want of processes or memory, which passes: the others, and whoever supervises, go on."""
+    supervisor = Supervisor([], 1, command=[str(tmp_path / "nothing")])
+
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    async with asyncio.timeout(10):
+        while "starting it again" not in caplog.text:
+            await asyncio.sleep(0.01)
+    supervisor.stop()
+
+    assert "worker 1 cannot be started: " in caplog.text
+    assert await asyncio.wait_for(running, 5) == os.EX_OSERR
+
+
 async def test_a_child_of_a_worker_takes_no_pipe_for_the_supervisors(
     monkeypatch: pytest.MonkeyPatch, url: str, queue_name: str
 ) -> None:

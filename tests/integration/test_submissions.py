@@ -222,6 +222,31 @@ async def test_a_batch_is_counted_once_however_many_calls_it_takes(
         await submissions.enqueue_batch([spec()], Whole(1, ticket(1)))
 
 
+async def test_a_batch_that_was_let_in_is_stored_whole(
+    another: Open, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its second call comes after others took the room that was left: no task of it is left out."""
+    other, submissions = await another(), submissions_of(queue)
+    run, calls = queue.store._caller.run, list[str]()
+
+    async def crowded(name: str, /, **named: Any) -> Any:
+        reply = await run(name, **named)
+        calls.append(name)
+        if len(calls) == 1:
+            await other.enqueue_many([spec() for _ in range(ROOM - 4)])
+        return reply
+
+    monkeypatch.setattr(queue.store._caller, "run", crowded)
+    specs = [spec(payload={"prompt": "x" * 900_000}) for _ in range(6)]
+
+    outcomes = await submissions.enqueue_batch(specs, Whole(6, ticket()))
+
+    assert [type(outcome) for outcome in outcomes] == [Task] * 6
+    assert calls == ["enqueue"] * 2
+    with pytest.raises(QueueFull):
+        await submissions.enqueue_batch([spec()], Whole(1, ticket()))
+
+
 async def test_a_batch_of_nothing_fit_is_not_sent(queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever handed it in counts it by other means."""
     submissions, names, each = submissions_of(queue), scripts_run(queue, monkeypatch), ticket(1)

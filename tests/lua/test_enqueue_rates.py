@@ -282,6 +282,27 @@ async def test_the_first_of_several_calls_decides_for_all(scene: Scene) -> None:
         await submit(scene, [scene.entry()], Whole(1, over))
 
 
+async def test_what_was_let_in_needs_no_room_any_more(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two calls of one request others take the room: it is stored whole all the same."""
+    calls: list[int] = []
+    once = scene.store._enqueue_portion
+
+    async def crowded(entries: Sequence[Entry], *others: Any) -> Any:
+        outcomes = await once(entries, *others)
+        calls.append(len(entries))
+        if len(calls) == 1:
+            await scene.enqueue("other-1", "other-2")
+        return outcomes
+
+    monkeypatch.setattr(scene.store, "_enqueue_portion", crowded)
+    entries = [scene.entry(payload={"text": "x" * 900_000}) for _ in range(6)]
+
+    assert await submit(scene, entries, Whole(6), 6) == ["Accepted"] * 6
+    assert calls == [4, 2, 2], "it took two calls, and the others came between them"
+
+
 async def test_a_request_that_was_counted_before_only_needs_room(scene: Scene) -> None:
     """Without a ticket nothing is counted."""
     assert await submit(scene, [scene.entry()], Whole(2), 2) == ["Accepted"]

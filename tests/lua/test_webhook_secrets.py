@@ -146,6 +146,7 @@ async def test_the_setting_of_standard_webhooks_outlives_renewals(scene: Scene) 
     ("record", "problem"),
     [
         ({"webhook_old": "a"}, "missing"),
+        ({"webhook_old": "a", "webhook_old_until": "1"}, "missing"),
         ({"webhook_standard": "1"}, "missing"),
         ({"webhook_secret": "b", "webhook_old": "a"}, "together"),
         ({"webhook_secret": "b", "webhook_old_until": "9" * 14}, "together"),

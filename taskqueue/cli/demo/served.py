@@ -1,4 +1,4 @@
-"""What runs the tasks of `taskqueue serve --demo`: the simulated handlers, where worker processes find them."""
+"""The scheduler of `taskqueue serve --demo`, where its worker processes find it too."""
 
 from __future__ import annotations
 
