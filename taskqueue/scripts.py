@@ -29,6 +29,10 @@ class ScriptError(TypeError):
     """A script's file or a call of it is wrong: a mistake in this package, not a user's."""
 
 
+Layout = tuple[tuple[str, ...], str]
+"""Names of single values, then the name of the sequence behind them, or ""."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One Lua script and the argument names that its header declares.
@@ -40,6 +44,7 @@ class Script:
         keys: Names under KEYS; a trailing `...` marks a sequence.
         argv: Names under ARGV; likewise.
         sections: The header by section, for documentation and its tests.
+        layout: `keys` and `argv`, read once: the single names, and the name of the sequence at the end.
     """
 
     name: str
@@ -48,14 +53,15 @@ class Script:
     keys: tuple[str, ...]
     argv: tuple[str, ...]
     sections: Mapping[str, str] = field(repr=False)
+    layout: tuple[Layout, Layout] = field(repr=False)
 
     def arguments(self, **named: Any) -> list[Any]:
         """Return what follows the SHA in EVALSHA: the number of keys, the keys, the arguments."""
         if len(named) != len(self.keys) + len(self.argv):
             raise self._refusal(named)
         try:
-            keys = _flatten(self.keys, named)
-            return [len(keys), *keys, *_flatten(self.argv, named)]
+            keys = _flatten(self.layout[0], named)
+            return [len(keys), *keys, *_flatten(self.layout[1], named)]
         except KeyError:
             raise self._refusal(named) from None
 
@@ -64,14 +70,18 @@ class Script:
         return ScriptError(f"{self.name}.lua takes {wanted}, got {sorted(named)}")
 
 
-def _flatten(names: tuple[str, ...], named: Mapping[str, Any]) -> list[Any]:
-    values: list[Any] = []
-    for name in names:
-        if name.endswith("..."):
-            values.extend(named[name[:-3]])
-        else:
-            values.append(named[name])
+def _flatten(names: Layout, named: Mapping[str, Any]) -> list[Any]:
+    single, many = names
+    values = [named[name] for name in single]
+    if many:
+        values.extend(named[many])
     return values
+
+
+def _layout(names: tuple[str, ...]) -> Layout:
+    if names and names[-1].endswith("..."):
+        return names[:-1], names[-1].removesuffix("...")
+    return names, ""
 
 
 @cache
@@ -107,15 +117,17 @@ def load(name: str, policy: str, *, shebang: bool = True) -> Script:
         return "\n".join(parts)
 
     body = _INCLUDE.sub(join, parsed["body"])
+    keys, argv = _parameters(sections["KEYS"]), _parameters(sections["ARGV"])
     # The name tells SLOWLOG and MONITOR readers which script they see.
     source = (f"{parsed['shebang']}\n" if shebang else "") + f"-- {name}\n{body}"
     return Script(
         name=name,
         source=source,
         sha=sha1(source.encode(), usedforsecurity=False).hexdigest(),
-        keys=_parameters(sections["KEYS"]),
-        argv=_parameters(sections["ARGV"]),
+        keys=keys,
+        argv=argv,
         sections=MappingProxyType(sections),
+        layout=(_layout(keys), _layout(argv)),
     )
 
 
