@@ -1,4 +1,4 @@
-"""Which names are allowed: of queues, types, tenants, idempotency keys and policies.
+"""Which names are allowed: of queues, types, tenants, idempotency keys, policies and providers.
 
 Names end up inside keys, log lines and addresses, so each has a small alphabet. These checks are
 on the path of every enqueue: a name that passed before costs one set lookup.
@@ -17,6 +17,7 @@ TYPE_RULE = "text: a letter, then up to 63 of the characters A-Z a-z 0-9 _ . -"
 TENANT_RULE = "text of 1 to 128 of the characters A-Z a-z 0-9 . _ @ - that does not start with _"
 IDEMPOTENCY_KEY_RULE = "text of 1 to 255 printable characters"
 POLICY_RULE = "text: a letter, then up to 63 of the characters a-z 0-9 _"
+PROVIDER_RULE = "text of 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 
 _REMEMBERED = 4096
 _LONGEST_KEY = 255
@@ -51,6 +52,7 @@ _QUEUE = _Alphabet(r"[A-Za-z0-9.-][A-Za-z0-9._-]{0,63}")
 _TYPE = _Alphabet(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _TENANT = _Alphabet(r"[A-Za-z0-9.@-][A-Za-z0-9._@-]{0,127}")
 _POLICY = _Alphabet(r"[a-z][a-z0-9_]{0,63}")
+_PROVIDER = _Alphabet(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def check_queue_name(value: object, setting: str = "name") -> str:
@@ -137,6 +139,22 @@ def check_policy_name(value: object, setting: str = "policy") -> str:
     text = _plain(value)
     if text is None or not _POLICY.allows(text):
         raise InvalidSetting(setting, value, POLICY_RULE)
+    return text
+
+
+def check_provider(value: object, setting: str = "provider") -> str:
+    """Return *value* as the name of a provider.
+
+    Args:
+        value: What was given as the name.
+        setting: What the error calls it.
+
+    Raises:
+        InvalidSetting: If it is not 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    """
+    text = _plain(value)
+    if text is None or not _PROVIDER.allows(text):
+        raise InvalidSetting(setting, value, PROVIDER_RULE)
     return text
 
 

@@ -17,10 +17,15 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from taskqueue.functions import Library, library
+
 _HEADER = re.compile(r"\A(?P<shebang>#!lua[^\n]*)\n--\[\[\n(?P<header>.*?)\n\]\]\n(?P<body>.*)\Z", re.DOTALL)
 _INCLUDE = re.compile(r"^-- include: (?P<names>[a-z_ ]+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"^  (?P<name>[a-z_]+)(?P<variadic>\.\.\.)?\s+(?P<kind>[a-z]+)\s", re.MULTILINE)
 _SECTION = re.compile(r"^(KEYS|ARGV|RETURNS|MOVES|COST)\n", re.MULTILINE)
+
+AS_FUNCTIONS = frozenset({"claim", "complete", "enqueue"})
+"""Scripts that are functions too, where the server takes any; see `taskqueue.functions`."""
 
 SECTIONS = ("KEYS", "ARGV", "RETURNS", "MOVES", "COST")
 
@@ -44,6 +49,7 @@ class Script:
         keys: Names under KEYS; a trailing `...` marks a sequence.
         argv: Names under ARGV; likewise.
         sections: The header by section, for documentation and its tests.
+        library: The same as a function of the server, for scripts that are called all the time.
         layout: `keys` and `argv`, read once: the single names, and the name of the sequence at the end.
     """
 
@@ -54,6 +60,7 @@ class Script:
     argv: tuple[str, ...]
     sections: Mapping[str, str] = field(repr=False)
     layout: tuple[Layout, Layout] = field(repr=False)
+    library: Library | None = field(repr=False)
 
     def arguments(self, **named: Any) -> list[Any]:
         """Return what follows the SHA in EVALSHA: the number of keys, the keys, the arguments."""
@@ -112,11 +119,8 @@ def load(name: str, policy: str, *, shebang: bool = True) -> Script:
         raise ScriptError(f"{name}.lua must open with a #!lua line and a --[[ header ]]")
     sections = _split_sections(name, parsed["header"])
 
-    def join(match: re.Match[str]) -> str:
-        parts = (policy if part == "policy" else _read(f"_{part}") for part in match["names"].split())
-        return "\n".join(parts)
-
-    body = _INCLUDE.sub(join, parsed["body"])
+    parts = _parts(name, parsed["body"], policy)
+    body = "\n".join(source for _, source in parts)
     keys, argv = _parameters(sections["KEYS"]), _parameters(sections["ARGV"])
     # The name tells SLOWLOG and MONITOR readers which script they see.
     source = (f"{parsed['shebang']}\n" if shebang else "") + f"-- {name}\n{body}"
@@ -128,7 +132,19 @@ def load(name: str, policy: str, *, shebang: bool = True) -> Script:
         argv=argv,
         sections=MappingProxyType(sections),
         layout=(_layout(keys), _layout(argv)),
+        library=library(name, parsed["shebang"], parts) if shebang and name in AS_FUNCTIONS else None,
     )
+
+
+def _parts(name: str, body: str, policy: str) -> list[tuple[str, str]]:
+    """Return names and sources of what a script is made of, in order."""
+    parts: list[tuple[str, str]] = []
+    pieces = _INCLUDE.split(body)
+    for own, included in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
+        if own.strip():
+            parts.append((name, own.strip("\n")))
+        parts += [(part, policy if part == "policy" else _read(f"_{part}")) for part in included.split()]
+    return parts
 
 
 def _split_sections(name: str, header: str) -> dict[str, str]:

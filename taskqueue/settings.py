@@ -156,6 +156,7 @@ class Settings(BaseSettings):
             another one every API key is refused, and webhooks of tenants that want signatures are not
             sent: make new keys and `taskqueue webhooks renew`, or bring the earlier one back, which
             loses nothing but deliveries that were given up meanwhile. It is never shown.
+        providers: File with the outside services that answer tasks; None: only the environment names some.
         local_webhooks: Whether webhooks may go to addresses of this machine, by http and to any port.
         log_level: How much is logged.
         log_json: Whether log lines are JSON objects.
@@ -208,6 +209,7 @@ class Settings(BaseSettings):
         exclude=True,
         description="64 hexadecimal digits, as `openssl rand -hex 32` prints them, or 43 to 1,024 characters",
     )
+    providers: str | None = Field(default=None, min_length=1, description="the path of a TOML file")
     local_webhooks: bool = Field(default=False, description="true or false")
     log_level: LogLevel = Field(default="INFO", description="one of DEBUG, INFO, WARNING, ERROR and CRITICAL")
     log_json: bool = Field(default=False, description="true or false")

@@ -19,7 +19,10 @@ from taskqueue.ranking import Order, policy
 PLACES = ("ready", "delayed", "leased", "finished")
 DELIVERIES_A_HOST = 4
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
-LASTING = ("meta", "seq", "types", "tenants", "limited", "virtual", "due", "workers", "leased", "owners")
+LASTING = (
+    "meta", "seq", "types", "tenants", "limited", "providers", "virtual", "due",
+    "workers", "leased", "owners",
+)  # fmt: skip
 LASTING_KINDS = ("ready", "lanes", "delayed", "count", "limit", "wake", "keys", "account")
 EXPIRING_KINDS = ("finished", "dead", "waiters", "inbox", "claims", "rate")
 
@@ -67,6 +70,7 @@ def audit(client: redis.Redis, queue: str) -> list[str]:
     auditor.places()
     auditor.counters()
     auditor.credits()
+    auditor.providers()
     auditor.lanes()
     auditor.due()
     auditor.api_keys()
@@ -181,6 +185,31 @@ class _Auditor:
                 self.say(f"tenant {tenant} spent {limit.get('spent', 0)}, its tasks {charged[tenant]}")
             if "waits" in limit and not held[tenant]:
                 self.say(f"tenant {tenant} waits for credits that nobody holds")
+
+    def providers(self) -> None:
+        """What runs at a provider is what PROCESSING tasks say; its concurrency is within its bounds."""
+        used: Counter[str] = Counter()
+        probes: Counter[str] = Counter()
+        for task_id, run in self.runs.items():
+            provider, state = run.get("provider"), self.states.get(task_id)
+            if provider is not None and state == "PROCESSING":
+                used[provider.removesuffix("!")] += 1
+                probes[provider.removesuffix("!")] += provider.endswith("!")
+            elif provider is not None and state == "QUEUED":
+                self.say(f"{task_id} is QUEUED and sent to provider {provider}")
+        stored = self.found.of("limit", "provider")
+        if set(self.found.values.get("providers", ())) != stored.keys():
+            self.say(f"providers is {self.found.values.get('providers')}, should be {sorted(stored)}")
+        for name in stored.keys() | used.keys():
+            fields = stored.get(name, {})
+            says = (int(fields.get("used", 0)), int(fields.get("probes", 0)))
+            if says != (used[name], probes[name]):
+                self.say(f"provider {name} says {says}, a recount {(used[name], probes[name])}")
+            if "allowed" in fields and not 0 <= float(fields["allowed"]) <= float(fields.get("max", 0)):
+                self.say(f"provider {name} allows {fields['allowed']} of {fields.get('max')}")
+            unknown = set(fields.get("waiting", "").split()) - set(self.found.values.get("types", ()))
+            if unknown:
+                self.say(f"{unknown} wait for provider {name}, and nobody knows them")
 
     def lanes(self) -> None:
         """A lane is in its index, ranked by its head, if and only if it may run."""

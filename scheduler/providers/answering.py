@@ -10,8 +10,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from scheduler.context import Context
-from scheduler.errors import Unavailable
-from scheduler.providers.base import Provider
+from scheduler.errors import RateLimited, Unavailable
+from scheduler.providers.base import Call, Provider
+from scheduler.providers.hiding import told
 from scheduler.providers.results import checked_result
 
 PARTIAL_INTERVAL: Final = 0.5
@@ -52,6 +53,11 @@ class TaskCall:
         return self._context.idempotency_key
 
     @property
+    def deliveries(self) -> int:
+        """How often the task was given to a handler, this time included."""
+        return self._context.deliveries
+
+    @property
     def remaining(self) -> timedelta:
         """How long this call may still take."""
         return timedelta(seconds=max(0.0, self._ends_at - time.monotonic()))
@@ -71,22 +77,42 @@ class TaskCall:
 
 
 async def answer_task(provider: Provider, question: BaseModel, context: Context) -> dict[str, Any]:
-    """Return what is stored of a provider's answer to a task.
+    """Return what is stored of a provider's answer to a task; see `ask()`.
 
     Args:
         provider: Open.
         question: The payload, as the contract's model of its type.
         context: Of the task.
+    """
+    limit = min(provider.settings.timeout, max(_MARGIN, context.remaining.total_seconds() - _MARGIN))
+    return await ask(provider, question, TaskCall(context, time.monotonic() + limit), limit)
+
+
+async def ask(provider: Provider, question: BaseModel, call: Call, limit: float) -> dict[str, Any]:
+    """Return what is stored of a provider's answer.
+
+    Args:
+        provider: Open.
+        question: The payload, as the contract's model of its type.
+        call: What the provider may know and tell.
+        limit: Seconds that it may take.
 
     Raises:
         Unavailable: If it did not answer in time, or with what is no result of this type.
-        Exception: Whatever it raised.
+        RateLimited: If it said so; for the provider's `cooldown` if it did not say for how long.
+        Exception: Whatever else it raised, without its secrets.
     """
-    limit = min(provider.settings.timeout, max(_MARGIN, context.remaining.total_seconds() - _MARGIN))
-    call = TaskCall(context, time.monotonic() + limit)
+    allowed = asyncio.timeout(limit)
     try:
-        async with asyncio.timeout(limit):
+        async with allowed:
             result = await provider.answer(question, call)
-    except TimeoutError:
-        raise Unavailable(f"it did not answer within {limit:g} s") from None
-    return checked_result(context.task.type, result, keep_unknown=provider.speaks_contract)
+    except Exception as error:
+        if allowed.expired() and isinstance(error, TimeoutError):
+            raise Unavailable(f"it did not answer within {limit:g} s") from None
+        if isinstance(error, RateLimited) and error.after is None:
+            error.after = timedelta(seconds=provider.settings.cooldown)
+        shown = told(error, provider.secrets)
+        if shown is error:
+            raise
+        raise shown from None
+    return checked_result(call.task_type, result, keep_unknown=provider.speaks_contract)

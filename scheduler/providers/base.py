@@ -47,6 +47,10 @@ class Call(Protocol):
         """The same for every attempt at the task: for services that remove duplicates."""
 
     @property
+    def deliveries(self) -> int:
+        """How often the task was given to a handler, this time included: another one for each call."""
+
+    @property
     def remaining(self) -> timedelta:
         """How long this call may still take; it is stopped then."""
 
@@ -150,15 +154,24 @@ class LooseCall:
         task_type: What is asked for.
         timeout: Seconds that it may take.
         idempotency_key: What the service may be told.
+        deliveries: How often the task was given to a handler, this time included.
 
     Attributes:
         partials: Every text that was told so far.
         tokens: How many were spent.
     """
 
-    def __init__(self, task_type: str, timeout: float = 60.0, idempotency_key: str = "check") -> None:
+    def __init__(
+        self,
+        task_type: str,
+        timeout: float = 60.0,
+        idempotency_key: str = "check",
+        *,
+        deliveries: int = 1,
+    ) -> None:
         self.task_type = task_type
         self.idempotency_key = idempotency_key
+        self.deliveries = deliveries
         self.partials: list[str] = []
         self.tokens = 0
         self._ends_at = time.monotonic() + timeout

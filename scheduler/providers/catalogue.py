@@ -8,11 +8,14 @@ kind = "my_module:Acme"      the class `Acme` of a module on the path
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from scheduler.providers.base import Provider
+from scheduler.providers.base import Provider, ProviderSettings
+from taskqueue.contract import TASK_TYPES
+from taskqueue.errors import shown
 
 ENTRY_POINTS: Final = "taskqueue.providers"
 
@@ -63,26 +66,46 @@ def provider_class(kind: str) -> type[Provider]:
         return _loaded(known.place, known.extra)
     if ":" in kind:
         return _loaded(kind, "")
-    others = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    others = {point.name: f"{point.module}:{point.attr}" for point in entry_points(group=ENTRY_POINTS)}
     if kind in others:
         return _loaded(others[kind], "")
     names = ", ".join([*KINDS, *sorted(others)])
-    raise UnknownKind(f"there is no kind {kind!r}; it must be one of {names}, or MODULE:CLASS of your own")
+    raise UnknownKind(
+        f"there is no kind {shown(kind)}; it must be one of {names}, or MODULE:CLASS of your own"
+    )
 
 
 def _loaded(place: str, extra: str) -> type[Provider]:
     module, _, name = place.partition(":")
     try:
-        found = getattr(import_module(module), name)
+        found: Any = reduce(getattr, name.split("."), import_module(module))
     except ModuleNotFoundError as error:
-        if extra:
+        if extra and error.name != module:
             raise UnknownKind(
                 f"it needs the package {error.name!r}: pip install 'taskqueue-engine[{extra}]'"
             ) from error
-        raise UnknownKind(f"{place!r} cannot be imported: {error}") from error
+        raise UnknownKind(f"{shown(place)} cannot be imported: {error}") from error
     except Exception as error:
         # A module of the user's may raise anything while it is imported.
-        raise UnknownKind(f"{place!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise UnknownKind(f"{shown(place)} cannot be imported: {type(error).__name__}: {error}") from error
+    if problem := _problem_of(found):
+        raise UnknownKind(f"{shown(place)} {problem}")
+    kind: type[Provider] = found
+    return kind
+
+
+def _problem_of(found: object) -> str | None:
+    """Return why something is no class of providers; None if it is one."""
     if not (isinstance(found, type) and issubclass(found, Provider)):
-        raise UnknownKind(f"{place!r} is no subclass of scheduler.providers.Provider")
-    return found
+        return "is no subclass of scheduler.providers.Provider"
+    settings, types = _declared(found)
+    if not (isinstance(settings, type) and issubclass(settings, ProviderSettings)):
+        return "has Settings that are no subclass of scheduler.providers.ProviderSettings"
+    if not isinstance(types, tuple) or not types or not all(name in TASK_TYPES for name in types):
+        return f"has types that are no tuple of some of {', '.join(TASK_TYPES)}"
+    return None
+
+
+def _declared(found: type[Provider]) -> tuple[object, object]:
+    """Return what a class says of its settings and types, which may be anything."""
+    return found.Settings, found.types

@@ -21,23 +21,23 @@ works without the rest, unless `strict` is set.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
-
-from pydantic import SecretStr, ValidationError
+from typing import Any, Final, NamedTuple
 
 from scheduler.options import MOST_PROVIDERS, PROVIDER_RULE, is_provider_name
-from scheduler.providers.base import Provider, ProviderSettings
+from scheduler.providers.base import Provider
 from scheduler.providers.catalogue import UnknownKind, provider_class
+from scheduler.providers.checking import SettingsReader
+from scheduler.providers.classifying import excerpt
 from taskqueue.contract import TASK_TYPES
+from taskqueue.errors import InvalidSetting, shown
 
 PROVIDERS_PREFIX: Final = "TASKQUEUE_PROVIDERS__"
 TYPES_PREFIX: Final = "TASKQUEUE_TYPES__"
 
 _LARGEST_FILE = 1024 * 1024
-_LARGEST_SECRET = 16 * 1024
 _TABLES = ("providers", "types", "strict")
 
 
@@ -56,6 +56,20 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return ": ".join(part for part in self if part)
+
+
+class ConfigurationRefused(InvalidSetting):
+    """Something is wrong in a configuration of which all must be right.
+
+    Attributes:
+        problems: All that is wrong.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("providers", len(problems), "free of problems")
+        self.problems = tuple(problems)
+        told = "\n".join(f"  {problem}" for problem in problems)
+        self.args = (f"the providers are not accepted, because all of them must be right:\n{told}",)
 
 
 @dataclass(slots=True)
@@ -77,34 +91,44 @@ class Configuration:
     strict: bool = False
 
 
+def is_configured(path: Path | str | None, environ: Mapping[str, str]) -> bool:
+    """Whether anything is said about providers: by a file, or by the environment's own settings."""
+    return path is not None or any(
+        value and name.startswith((PROVIDERS_PREFIX, TYPES_PREFIX)) for name, value in environ.items()
+    )
+
+
 def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configuration:
-    """Return what a file and the environment say; it raises nothing, and reads no network.
+    """Return what a file and the environment say; it raises nothing, and asks no network.
 
     Args:
         path: The file; None: only the environment counts.
-        environ: The environment.
+        environ: The environment. An empty variable counts as not set.
     """
     found = Configuration()
     document, where = _document(path, found)
-    _Reader(found, document, where, environ).read()
+    folder = Path() if path is None else path.parent
+    _Reader(found, document, where, folder, environ).read()
     return found
 
 
 def _document(path: Path | None, found: Configuration) -> tuple[dict[str, Any], str]:
     if path is None:
         return {}, "environment"
-    where = path.name
+    where = excerpt(path.name)
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE + 1)
         if len(text) > _LARGEST_FILE:
             found.problems.append(Problem(where, "", f"it is longer than {_LARGEST_FILE:,} bytes"))
             return {}, where
-        return tomllib.loads(text.decode()), where
+        return tomllib.loads(text.decode("utf-8-sig")), where
     except OSError as error:
         found.problems.append(Problem(str(path), "", f"it cannot be read: {error.strerror or error}"))
+    except RecursionError:
+        found.problems.append(Problem(where, "", "it is no configuration: it is nested too deeply"))
     except ValueError as error:
-        # Also bytes that are no UTF-8. The text of the error has a line number, and nothing of the file.
+        # Also bytes that are no UTF-8. The text of the error has a line number, and no value of the file.
         found.problems.append(Problem(where, "", f"it is no TOML: {error}"))
     return {}, where
 
@@ -113,14 +137,21 @@ class _Reader:
     """Reads one document and the environment into a configuration."""
 
     def __init__(
-        self, found: Configuration, document: dict[str, Any], where: str, environ: Mapping[str, str]
+        self,
+        found: Configuration,
+        document: dict[str, Any],
+        where: str,
+        folder: Path,
+        environ: Mapping[str, str],
     ) -> None:
         self._found = found
         self._document = document
         self._where = where
+        self._folder = folder
         self._environ = environ
         # Where each key came from, if not from the file.
         self._variables: dict[str, str] = {}
+        self._in_file: frozenset[str] = frozenset()
 
     def read(self) -> None:
         for key in self._document:
@@ -128,11 +159,14 @@ class _Reader:
                 self._report(key, f"it is unknown; known are {', '.join(_TABLES)}")
         strict = self._document.get("strict", False)
         if not isinstance(strict, bool):
-            self._report("strict", f"{strict!r} is not accepted; it must be true or false")
+            self._report("strict", "it must be true or false")
         self._found.strict = strict is True
         for name, table in self._provider_tables().items():
             self._read_provider(name, table)
-        for task_type, chain in self._type_table().items():
+        chains = self._type_table()
+        if self._found.kinds and not chains:
+            self._report("types", 'it is missing: say who answers what, such as CHATGPT = ["NAME"]')
+        for task_type, chain in chains.items():
             self._read_chain(task_type, chain)
 
     def _provider_tables(self) -> dict[str, Any]:
@@ -140,24 +174,27 @@ class _Reader:
             name: dict(table) if isinstance(table, dict) else table
             for name, table in self._table("providers").items()
         }
-        for variable, name, value in self._from_environment(PROVIDERS_PREFIX):
-            provider, separator, setting = name.partition("__")
-            if not separator or not provider or not setting:
+        self._in_file = frozenset(tables)
+        for variable, said, value in self._from_environment(PROVIDERS_PREFIX):
+            given, separator, setting = said.partition("__")
+            if not separator or not given or not setting:
                 self._found.problems.append(
                     Problem(variable, "", f"it must be {PROVIDERS_PREFIX}NAME__SETTING")
                 )
                 continue
-            table = tables.setdefault(provider, {})
+            name = _spelled(given, tables)
+            table = tables.setdefault(name, {})
             if isinstance(table, dict):
                 table[setting] = value
-                self._variables[f"providers.{provider}.{setting}"] = variable
+                self._variables[f"providers.{name}.{setting}"] = variable
         return tables
 
     def _type_table(self) -> dict[str, Any]:
         chains = dict(self._table("types"))
-        for variable, name, value in self._from_environment(TYPES_PREFIX):
-            chains[name.upper()] = [part.strip() for part in value.split(",") if part.strip()]
-            self._variables[f"types.{name.upper()}"] = variable
+        for variable, said, value in self._from_environment(TYPES_PREFIX):
+            name = said.upper()
+            chains[name] = [part.strip() for part in value.split(",") if part.strip()]
+            self._variables[f"types.{name}"] = variable
         return chains
 
     def _table(self, key: str) -> dict[str, Any]:
@@ -170,7 +207,7 @@ class _Reader:
     def _from_environment(self, prefix: str) -> Iterator[tuple[str, str, str]]:
         """Yield variable, what follows the prefix in small letters, value."""
         for variable in sorted(self._environ):
-            if variable.startswith(prefix):
+            if variable.startswith(prefix) and self._environ[variable]:
                 yield variable, variable.removeprefix(prefix).lower(), self._environ[variable]
 
     def _read_provider(self, name: str, table: object) -> None:
@@ -192,67 +229,21 @@ class _Reader:
         except UnknownKind as error:
             self._report(f"{key}.kind", str(error))
             return
-        checked = self._settings(key, made.Settings, settings)
-        if checked is not None:
-            self._found.providers[name] = made(name, checked)
-
-    def _settings(
-        self, key: str, model: type[ProviderSettings], given: dict[str, Any]
-    ) -> ProviderSettings | None:
-        before = len(self._found.problems)
-        values = {
-            name: self._secret(f"{key}.{name}", value)
-            if _is_secret(model, name)
-            else self._plain(f"{key}.{name}", value)
-            for name, value in given.items()
-        }
-        if len(self._found.problems) > before:
-            return None
-        try:
-            return model.model_validate(values)
-        except ValidationError as error:
-            for problem in error.errors(include_url=False, include_context=False, include_input=False):
-                steps = [key, *(str(step) for step in problem["loc"])]
-                self._report(".".join(steps), problem["msg"])
-            return None
-
-    def _plain(self, key: str, value: Any) -> Any:
-        """Return a setting; what stands in the environment is read as in the file, or else is text."""
-        if key not in self._variables or not isinstance(value, str):
-            return value
-        try:
-            return tomllib.loads(f"value = {value}")["value"]
-        except ValueError:
-            return value
-
-    def _secret(self, key: str, value: Any) -> str | None:
-        if key in self._variables:
-            return str(value)
-        match value:
-            case {"env": str(variable)} if len(value) == 1:
-                secret = self._environ.get(variable, "")
-                if not secret:
-                    self._report(f"{key}.env", f"the variable {variable} is not set, or is empty")
-                return secret
-            case {"file": str(path)} if len(value) == 1:
-                return self._secret_file(key, Path(path).expanduser())
-        self._report(
-            key, 'a secret does not stand in this file: write { env = "VARIABLE" } or { file = "/path" }'
+        reader = SettingsReader(
+            name,
+            made.Settings,
+            environ=self._environ,
+            folder=self._folder,
+            variables=frozenset(each for each in settings if f"{key}.{each}" in self._variables),
+            report=lambda below, what: self._report(f"{key}.{below}" if below else key, what),
         )
-        return None
-
-    def _secret_file(self, key: str, path: Path) -> str | None:
+        checked = reader.read(settings)
+        if checked is None:
+            return
         try:
-            with path.open("rb") as file:
-                text = file.read(_LARGEST_SECRET + 1).decode().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self._report(
-                f"{key}.file", f"it cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}"
-            )
-            return None
-        if not text or len(text) > _LARGEST_SECRET:
-            self._report(f"{key}.file", f"it must hold 1 to {_LARGEST_SECRET:,} characters")
-        return text
+            self._found.providers[name] = made(name, checked)
+        except Exception as error:  # noqa: BLE001  the code may be anybody's
+            self._report(key, reader.shown(f"it cannot be made: {type(error).__name__}: {error}"))
 
     def _read_chain(self, task_type: str, chain: object) -> None:
         key = f"types.{task_type}"
@@ -263,20 +254,22 @@ class _Reader:
             self._report(key, f"it must be a list of 1 to {MOST_PROVIDERS} names of providers")
             return
         healthy: list[str] = []
-        for name in chain:
-            problem = self._why_not(task_type, name, healthy)
+        for place, name in enumerate(chain):
+            problem = self._why_not(task_type, name, chain[:place])
             if problem is None:
                 healthy.append(name)
             elif problem:
                 self._report(key, problem)
         if healthy:
             self._found.chains[task_type] = tuple(healthy)
+        else:
+            self._report(key, "none of its providers can be used, so tasks of this type are not served")
 
-    def _why_not(self, task_type: str, name: object, before: list[str]) -> str | None:
+    def _why_not(self, task_type: str, name: object, before: Sequence[object]) -> str | None:
         """Return why a provider cannot stand in a chain; "" if that was reported, None if it can."""
         if not isinstance(name, str) or name not in self._found.kinds:
             known = ", ".join(self._found.kinds) or "none"
-            return f"{name!r} is no provider of this configuration; there are: {known}"
+            return f"{shown(name)} is no provider of this configuration; there are: {known}"
         if name in before:
             return f"{name!r} stands there twice"
         provider = self._found.providers.get(name)
@@ -287,12 +280,23 @@ class _Reader:
         return None
 
     def _report(self, key: str, what: str) -> None:
-        variable = next((self._variables[known] for known in self._variables if key.startswith(known)), None)
-        self._found.problems.append(
-            Problem(self._where, key, what) if variable is None else Problem(variable, "", what)
-        )
+        self._found.problems.append(Problem(*self._place(key), what))
+
+    def _place(self, key: str) -> tuple[str, str]:
+        """Return the variable that a key came from, or should have; else the file and the key."""
+        for known, variable in self._variables.items():
+            if key == known or key.startswith(f"{known}."):
+                return variable, ""
+        table, _, rest = key.partition(".")
+        name, _, setting = rest.partition(".")
+        if table == "providers" and setting and name not in self._in_file:
+            return f"{PROVIDERS_PREFIX}{name}__{setting}".upper(), ""
+        return self._where, excerpt(key)
 
 
-def _is_secret(model: type[ProviderSettings], name: str) -> bool:
-    declared = model.model_fields.get(name)
-    return declared is not None and SecretStr in (declared.annotation, *get_args(declared.annotation))
+def _spelled(name: str, tables: Mapping[str, Any]) -> str:
+    """Return how the file spells a name of a variable: those have neither capitals nor `-` nor `.`."""
+    if name in tables:
+        return name
+    same = (known for known in tables if known.lower().replace("-", "_").replace(".", "_") == name)
+    return next(same, name)

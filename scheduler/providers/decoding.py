@@ -1,79 +1,21 @@
-"""Answers of services, read without trust: so many bytes and no more, and JSON that can be stored.
-
-Compressed answers are unpacked here and not by the client, which unpacks whatever a part of the answer
-holds: a thousand times its size.
-"""
+"""Answers of services, read without trust: JSON that can be stored, and the parts of it that are usable."""
 
 from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
-
-import httpx
+from urllib.parse import urlsplit
 
 from scheduler.errors import Unavailable
 from scheduler.providers.classifying import excerpt
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
+LONGEST_URL: Final = 8_000
+"""Characters of an address that a result may hold; see `scheduler.providers.results`."""
+
 _SURROGATES: Final = (rb"\ud", rb"\uD")
 _LOWEST_INT, _HIGHEST_INT = -(2**63), 2**64 - 1
-
-
-async def read_body(response: httpx.Response, limit: int, *, whole: bool = True) -> bytes:
-    """Return what an answer says, unpacked.
-
-    Args:
-        response: Opened as a stream, and nothing read of it.
-        limit: Bytes after decompression.
-        whole: Whether a longer answer is refused; else its beginning is returned.
-
-    Raises:
-        Unavailable: If it is longer than *limit*, packed by a means that was not asked for, or broken.
-        httpx.HTTPError: If the connection breaks.
-    """
-    coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding not in ("", "identity", "gzip", "x-gzip"):
-        raise Unavailable(f"the answer is packed as {excerpt(coding)!r}, which was not asked for")
-    unpack = _Gunzip() if coding.endswith("gzip") else None
-    found = bytearray()
-    async for part in response.aiter_raw():
-        # One byte more than allowed tells that there is more.
-        found += part if unpack is None else unpack(part, limit + 1 - len(found))
-        if len(found) > limit:
-            if whole:
-                raise Unavailable(f"the answer is longer than {limit:,} bytes")
-            return bytes(found[:limit])
-    if unpack is not None and whole and not unpack.is_whole:
-        raise Unavailable("the answer is packed, and its end is missing")
-    return bytes(found)
-
-
-class _Gunzip:
-    """Unpacks gzip part by part, never more than it is asked for.
-
-    Attributes:
-        is_whole: Whether the end was seen, or nothing at all.
-    """
-
-    def __init__(self) -> None:
-        self._unpacking = zlib.decompressobj(_GZIP)
-        self.is_whole = True
-
-    def __call__(self, part: bytes, most: int) -> bytes:
-        """Return what *part* unpacks to; what is behind *most* bytes is lost.
-
-        Raises:
-            Unavailable: If it is no gzip.
-        """
-        try:
-            found = self._unpacking.decompress(part, most)
-        except zlib.error:
-            raise Unavailable("the answer says that it is packed as gzip, and is not") from None
-        self.is_whole = self._unpacking.eof
-        return found
 
 
 def json_object(body: bytes, *, media_type: str = "", secrets: Iterable[str] = ()) -> dict[str, Any]:
@@ -102,6 +44,27 @@ def json_object(body: bytes, *, media_type: str = "", secrets: Iterable[str] = (
     if not isinstance(found, dict):
         raise Unavailable(f"the answer is no JSON object: {excerpt(body, secrets)}")
     return found
+
+
+def text_of(value: object) -> str | None:
+    """Return a text without the spaces around it; None if it is none, or empty."""
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def web_address(value: object) -> str | None:
+    """Return an address that a result may hold; None if it is none. One bad link spoils no answer."""
+    text = text_of(value)
+    if text is None or len(text) > LONGEST_URL or not text.startswith(("https://", "http://")):
+        return None
+    try:
+        return text if urlsplit(text).hostname else None
+    except ValueError:
+        return None
+
+
+def objects_of(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a list, and leave out what is none; nothing if it is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _refuse(_: str) -> NoReturn:

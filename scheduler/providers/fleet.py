@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,14 +16,21 @@ from scheduler.context import Context
 from scheduler.errors import Misconfigured, Unavailable
 from scheduler.providers.answering import answer_task
 from scheduler.providers.base import Provider
-from scheduler.providers.configuration import Configuration, Problem, read_configuration
+from scheduler.providers.configuration import (
+    Configuration,
+    ConfigurationRefused,
+    Problem,
+    read_configuration,
+)
+from scheduler.providers.hiding import without
 from scheduler.registry import Handlers
 from taskqueue.contract import payload_model
-from taskqueue.errors import InvalidSetting
+from taskqueue.settings import redact
 
 logger = logging.getLogger("scheduler.providers")
 
-_CLOSING = 10.0  # seconds that a provider gets to close
+_OPENING = 30.0  # seconds that a provider gets to open
+_CLOSING = 10.0  # seconds that it gets to close
 _REACHING = 3.0  # seconds in which an address must take a connection
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -38,13 +46,12 @@ class Providers:
         configuration: What was read.
 
     Raises:
-        InvalidSetting: If it is strict and has problems.
+        ConfigurationRefused: If it is strict and has problems.
     """
 
     def __init__(self, configuration: Configuration) -> None:
         if configuration.strict and configuration.problems:
-            told = "; ".join(str(problem) for problem in configuration.problems)
-            raise InvalidSetting("providers", told, "free of problems, because it says strict = true")
+            raise ConfigurationRefused(configuration.problems)
         self.configuration = configuration
         self._open: dict[str, Provider] = {}
         self._unopened: dict[str, str] = {}
@@ -58,7 +65,7 @@ class Providers:
             environ: The environment; None is this process's.
 
         Raises:
-            InvalidSetting: If it is strict and has problems.
+            ConfigurationRefused: If it is strict and has problems; it lists them all.
         """
         variables = os.environ if environ is None else environ
         chosen = path if path is not None else variables.get("TASKQUEUE_PROVIDERS") or None
@@ -73,23 +80,34 @@ class Providers:
         """The task types that have a healthy provider."""
         return tuple(self.configuration.chains)
 
-    def handlers(self) -> Handlers:
-        """Return a handler for each type that has a healthy provider, as a group."""
-        group = Handlers(self.opened)
-        for task_type, chain in self.configuration.chains.items():
+    def handlers(self, *, skipping: Collection[str] = ()) -> Handlers:
+        """Return a handler for each type that has a healthy provider, as a group.
+
+        Args:
+            skipping: Types that have handlers of their own.
+        """
+        types = [task_type for task_type in self.types if task_type not in skipping]
+        group = Handlers(partial(self.opened, types))
+        for task_type in types:
+            chain = self.configuration.chains[task_type]
             group.handler(task_type, providers=chain)(self._asking(task_type))
         return group
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
+    async def opened(self, types: Collection[str] | None = None) -> AsyncIterator[None]:
         """Open every provider that stands in a chain, and close them in the end.
 
         One that cannot be opened is logged; its tasks go to the next of their chains.
+
+        Args:
+            types: Whose chains are meant; None: all.
         """
-        names = {name: None for chain in self.configuration.chains.values() for name in chain}
+        chains = self.configuration.chains
+        names = {
+            name for task_type in chains if types is None or task_type in types for name in chains[task_type]
+        }
         try:
-            for name in names:
-                await self._open_one(self.configuration.providers[name])
+            await asyncio.gather(*(self._open_one(self.configuration.providers[name]) for name in names))
             yield
         finally:
             opened, self._open = self._open, {}
@@ -104,7 +122,7 @@ class Providers:
         ]
         found = await asyncio.gather(*(_reach(address) for _, address in wanted))
         return [
-            Problem("providers", f"{name}: {address}", what)
+            Problem("providers", f"{name}: {redact(address)}", what)
             for (name, address), what in zip(wanted, found, strict=True)
             if what is not None
         ]
@@ -124,10 +142,13 @@ class Providers:
         return ask
 
     async def _open_one(self, provider: Provider) -> None:
+        self._unopened.pop(provider.name, None)
         try:
-            await provider.open()
+            async with asyncio.timeout(_OPENING):
+                await provider.open()
         except Exception as error:  # noqa: BLE001  the code may be anybody's; the others shall work
-            reason = str(error) if isinstance(error, Misconfigured) else f"{type(error).__name__}"
+            is_said = isinstance(error, Misconfigured)
+            reason = without(str(error), provider.secrets) if is_said else type(error).__name__
             logger.error("provider %s cannot be opened: %s", provider.name, reason)  # noqa: TRY400  said by it
             self._unopened[provider.name] = f"it could not be opened: {reason}"
         else:
@@ -144,15 +165,20 @@ async def _close(provider: Provider) -> None:
 
 async def _reach(address: str) -> str | None:
     """Return why an address takes no connection; None if it does."""
-    parts = urlsplit(address)
-    port = parts.port or _PORTS.get(parts.scheme, 443)
     try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 443)
+        if not host:
+            return "it has no host"
         async with asyncio.timeout(_REACHING):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return f"it takes no connection within {_REACHING:g} s"
     except OSError as error:
         return f"it cannot be reached: {error.strerror or error}"
+    except ValueError:
+        # A port beyond 65535, or what is no name of a host.
+        return "it is no address"
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()

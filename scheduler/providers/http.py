@@ -14,9 +14,9 @@ headers and bytes, and says by `error_of()` what its service's refusals mean. Pr
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -28,10 +28,10 @@ from pydantic import Field, field_validator
 from scheduler.errors import Misconfigured, Rejected, Unavailable
 from scheduler.providers.base import Provider, ProviderSettings
 from scheduler.providers.classifying import error_of_status, excerpt
-from scheduler.providers.decoding import json_object, read_body
+from scheduler.providers.decoding import json_object
+from scheduler.providers.transport import BoundedTransport, UnreadableAnswer
 
-_LONGEST_REFUSAL: Final = 64 * 1024
-"""Bytes that are read of an answer that is no success: errors are short, and only an excerpt is kept."""
+_NO_HEADER: Final = "a setting, such as the key, has characters that no header may have"
 
 
 def user_agent() -> str:
@@ -87,6 +87,70 @@ class HttpSettings(ProviderSettings):
         return check_base_url(value)
 
 
+def http_client(settings: HttpSettings, headers: Mapping[str, str], **options: Any) -> httpx.AsyncClient:
+    """Return a client that keeps the promises at the head of this module; for clients of services, too.
+
+    Args:
+        settings: Of the provider.
+        headers: Sent with every call.
+        options: Other arguments of `httpx.AsyncClient`, such as `event_hooks`.
+
+    Raises:
+        Misconfigured: If `ca_file` cannot be used, or a header cannot be sent.
+    """
+    if not all(
+        value.isascii() and value.isprintable() and value == value.strip() for value in headers.values()
+    ):
+        raise Misconfigured(_NO_HEADER)
+    transport = BoundedTransport(
+        settings.largest_response, settings.connect_timeout, verify=certificates(settings.ca_file)
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        headers=headers,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=settings.timeout,
+        **options,
+    )
+
+
+def failure_of(error: httpx.HTTPError, settings: HttpSettings, secrets: Iterable[str] = ()) -> str:
+    """Return why there is no answer, for people."""
+    said = excerpt(str(error), secrets)
+    match error:
+        case UnreadableAnswer():
+            return said
+        case httpx.ConnectTimeout():
+            return f"it took no connection within {min(settings.connect_timeout, settings.timeout):g} s"
+        case httpx.TimeoutException():
+            return f"it said nothing for {settings.timeout:g} s"
+        case httpx.ConnectError():
+            return f"it cannot be reached: {said or 'the connection failed'}"
+    return f"the connection broke: {said or type(error).__name__}"
+
+
+@cache
+def _public_certificates() -> ssl.SSLContext:
+    # Read once: it takes longer than many a call.
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def certificates(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what certificates are checked against: those of a file, or the public ones.
+
+    Raises:
+        Misconfigured: If the file cannot be used.
+    """
+    if ca_file is None:
+        return _public_certificates()
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # ssl.SSLError is one
+        what = error.strerror or "it holds no certificates"
+        raise Misconfigured(f"ca_file cannot be used: {what}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a service answered, whatever its status.
@@ -133,22 +197,7 @@ class HttpProvider(Provider):
         Raises:
             Misconfigured: If `ca_file` cannot be used, or a setting cannot be sent as a header.
         """
-        try:
-            headers = httpx.Headers({**self.default_headers(), **self.headers()}, encoding="ascii")
-        except UnicodeEncodeError:
-            raise Misconfigured(_NO_HEADER) from None
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            verify=self._certificates(),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(
-                self.settings.timeout, connect=min(self.settings.connect_timeout, self.settings.timeout)
-            ),
-            # The slots of the scheduler and the provider's limit bound them: a call that waits for a
-            # connection would count as one that the service did not answer.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-        )
+        self._client = http_client(self.settings, {**self.default_headers(), **self.headers()})
 
     async def close(self) -> None:
         """Close the client and its connections."""
@@ -161,18 +210,13 @@ class HttpProvider(Provider):
         """Where the service is."""
         return self.settings.base_url
 
-    @cached_property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not be shown, in whatever form it is sent."""
-        return super().secrets
-
     def headers(self) -> Mapping[str, str]:
         """Return what is sent with every call, such as the key; nothing unless overridden."""
         return {}
 
     def default_headers(self) -> Mapping[str, str]:
         """Return what is sent with every call beside `headers()`."""
-        return {"User-Agent": user_agent(), "Accept": self.accept, "Accept-Encoding": "gzip"}
+        return {"User-Agent": user_agent(), "Accept": self.accept}
 
     def error_of(self, reply: Reply) -> Exception:
         """Return what to raise for an answer that is no success; override it where bodies say more."""
@@ -245,40 +289,13 @@ class HttpProvider(Provider):
             request = client.build_request(
                 method, self.settings.base_url + path, params=params, json=body, headers=headers
             )
-            response = await client.send(request, stream=True)
-            try:
-                limit = self.settings.largest_response if response.is_success else _LONGEST_REFUSAL
-                read = await read_body(response, limit, whole=response.is_success)
-            finally:
-                await response.aclose()
+            # Read to the end, and closed whatever happens.
+            response = await client.send(request)
         except httpx.InvalidURL:
-            raise Rejected("the question is too long for the service's address") from None
+            raise Rejected("the question does not fit into the service's address: it is too long") from None
         except (httpx.LocalProtocolError, UnicodeEncodeError):
-            # The text of the error repeats the header, which may be the key.
+            # The text of the error repeats the header, which may be a secret.
             raise Misconfigured(_NO_HEADER) from None
         except httpx.HTTPError as error:
-            raise Unavailable(self._failure(error)) from None
-        return Reply(response.status_code, response.headers, read)
-
-    def _failure(self, error: httpx.HTTPError) -> str:
-        said = excerpt(str(error), self.secrets)
-        match error:
-            case httpx.ConnectTimeout():
-                return f"it took no connection within {self.settings.connect_timeout:g} s"
-            case httpx.TimeoutException():
-                return f"it said nothing for {self.settings.timeout:g} s"
-            case httpx.ConnectError():
-                return f"it cannot be reached: {said or 'the connection failed'}"
-        return f"the connection broke: {said or type(error).__name__}"
-
-    def _certificates(self) -> ssl.SSLContext | bool:
-        if self.settings.ca_file is None:
-            return True
-        try:
-            return ssl.create_default_context(cafile=str(self.settings.ca_file))
-        except OSError as error:  # ssl.SSLError is one
-            what = error.strerror or "it holds no certificates"
-            raise Misconfigured(f"ca_file cannot be used: {what}") from None
-
-
-_NO_HEADER: Final = "a setting, such as the key, has characters that no header may have"
+            raise Unavailable(failure_of(error, self.settings, self.secrets)) from None
+        return Reply(response.status_code, response.headers, response.content)

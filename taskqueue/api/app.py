@@ -96,7 +96,7 @@ async def _unmatched(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Return the methods that the path has, over all its routes: the framework names only one route's."""
+    """Return the methods of a path, over all routes that have it: the framework names those of one."""
     routes = [route for route in request.app.router.routes if isinstance(route, Route)]
-    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
-    return sorted({method for methods in found for method in methods})
+    paths = [route.path for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return sorted({method for route in routes if route.path in paths[:1] for method in route.methods or ()})

@@ -82,7 +82,7 @@ class Counting:
     async def beside(self, work: Coroutine[Any, Any, ReplyT]) -> ReplyT:
         """Return what *work* returns, once the request was counted; stop it if the request is refused."""
         try:
-            asked = self._ask()
+            self._ask()
         except BaseException:
             work.close()
             raise
@@ -91,7 +91,6 @@ class Counting:
             await self.settle()
             return await working
         except BaseException:
-            asked.cancel()
             working.cancel()
             # It has ended before the request has, and what it raised is taken.
             await asyncio.gather(working, return_exceptions=True)

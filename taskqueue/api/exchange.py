@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope
 
 from taskqueue.accounts import Principal
 from taskqueue.api.errors import Problem, invalid, invalid_field, missing_key, request_canceled
-from taskqueue.api.json import NotJson, loads
 from taskqueue.api.replies import Header
 from taskqueue.ids import new_id
+from taskqueue.strict_json import NotJson, loads
 
 KEY: Final = "taskqueue.exchange"
 """Where the scope of a request has its exchange."""

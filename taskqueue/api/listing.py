@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from taskqueue.api.cursors import LONGEST, open_cursor, seal
 from taskqueue.api.errors import Problem, invalid
-from taskqueue.api.schemas import is_visible
 from taskqueue.contract import TASK_TYPES
 from taskqueue.queue import TaskQueue
+from taskqueue.store import Position
 from taskqueue.task import Task, TaskState
 
 DEFAULT_LIMIT, HIGHEST_LIMIT = 20, 100
-FARTHEST = 10_000
-"""Tasks that a list goes through; for more, ask by status or type."""
+
+CURSOR = f"^[A-Za-z0-9_-]{{1,{LONGEST}}}$"
+"""The form of a cursor, for documents: what is in it, only this service can read."""
 
 STATUSES = ("QUEUED", "PROCESSING", "COMPLETED", "FAILED")
 
-_STATES: Mapping[str | None, tuple[TaskState | None, ...]] = {
-    None: (None,),
+_STATES: Mapping[str, tuple[TaskState, ...]] = {
+    "": (),
     "QUEUED": (TaskState.QUEUED,),
     "PROCESSING": (TaskState.PROCESSING,),
     "COMPLETED": (TaskState.COMPLETED,),
     # A cancelled task is shown as a failed one.
     "FAILED": (TaskState.FAILED, TaskState.CANCELLED),
 }
-_NUMBER = re.compile(r"[0-9]{1,4}")
-CURSOR = "^1-([0-9]{1,4})$"
-"""Form of the cursor of a page. Its first number is the version of the form."""
+_NUMBER = re.compile(r"[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,74 +36,65 @@ class Listing:
     """What a request asks for.
 
     Attributes:
-        status: Only tasks that are shown with it.
-        task_type: Only tasks of this type.
+        queue: Where the tasks are.
+        tenant: Whose they are.
+        status: Only tasks that are shown with it; empty for all.
+        task_type: Only tasks of this type; empty for all.
         limit: Tasks of the page, 1 to 100.
-        start: Tasks before it.
+        after: Where the page before ended; None for the first page.
     """
 
-    status: str | None = None
-    task_type: str | None = None
+    queue: TaskQueue
+    tenant: str
+    status: str = ""
+    task_type: str = ""
     limit: int = DEFAULT_LIMIT
-    start: int = 0
+    after: Position | None = None
 
     @classmethod
-    def parse(cls, query: Mapping[str, str]) -> Listing:
+    def parse(cls, query: Mapping[str, str], queue: TaskQueue, tenant: str) -> Listing:
         """Read the query's parameters.
 
         Raises:
             ApiError: 400 if one breaks its rule.
         """
         problems: list[Problem] = []
-        status, task_type = query.get("status"), query.get("taskType")
-        if status is not None and status not in STATUSES:
+        status, task_type = query.get("status", ""), query.get("taskType", "")
+        if "status" in query and status not in STATUSES:
             problems.append(_option("status", STATUSES))
-        if task_type is not None and task_type not in TASK_TYPES:
+        if "taskType" in query and task_type not in TASK_TYPES:
             problems.append(_option("taskType", TASK_TYPES))
         text = query.get("limit", str(DEFAULT_LIMIT))
         limit = int(text) if _NUMBER.fullmatch(text) else 0
         if not 1 <= limit <= HIGHEST_LIMIT:
             problems.append(Problem("limit", f"It must be a whole number from 1 to {HIGHEST_LIMIT}"))
-        start = _start(query.get("cursor"))
-        if start is None:
-            problems.append(Problem("cursor", "It must be the nextCursor of an earlier page"))
+        after = None
+        if "cursor" in query:
+            after = open_cursor(query["cursor"], _dataset(queue), (tenant, status, task_type))
+            if after is None:
+                told = "It must be the nextCursor of an earlier page of the same list"
+                problems.append(Problem("cursor", told))
         if problems:
             raise invalid(problems)
-        return cls(status, task_type, limit, start or 0)
+        return cls(queue, tenant, status, task_type, limit, after)
 
-    async def page(self, queue: TaskQueue, tenant: str) -> tuple[list[Task], str | None]:
+    async def page(self) -> tuple[list[Task], str | None]:
         """Return the tasks of the page, and the cursor of the next one; None if this is the last."""
-        found: list[Task] = []
-        seen = 0
-        async with aclosing(self._tasks(queue, tenant)) as tasks:
-            async for task in tasks:
-                seen += 1
-                if seen <= self.start:
-                    continue
-                if len(found) == self.limit:
-                    after = self.start + self.limit
-                    return found, _cursor(after) if after < FARTHEST else None
-                found.append(task)
-        return found, None
+        tasks, position = await self.queue.store.list_tasks(
+            self.tenant,
+            limit=self.limit,
+            states=_STATES[self.status],
+            type=self.task_type or None,
+            after=self.after,
+        )
+        if position is None:
+            return tasks, None
+        return tasks, seal(position, _dataset(self.queue), (self.tenant, self.status, self.task_type))
 
-    async def _tasks(self, queue: TaskQueue, tenant: str) -> Any:
-        for state in _STATES[self.status]:
-            tasks: AsyncIterator[Task] = queue.tasks(state=state, type=self.task_type, tenant=tenant)
-            async for task in tasks:
-                if is_visible(task, tenant):
-                    yield task
+
+def _dataset(queue: TaskQueue) -> str:
+    return queue.store.settings.dataset
 
 
 def _option(field: str, options: tuple[str, ...]) -> Problem:
     return Problem(field, "Invalid option: expected one of " + "|".join(f'"{name}"' for name in options))
-
-
-def _cursor(start: int) -> str:
-    return f"1-{start}"
-
-
-def _start(cursor: str | None) -> int | None:
-    if cursor is None:
-        return 0
-    found = re.fullmatch(CURSOR, cursor)
-    return None if found is None else int(found[1])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
-from taskqueue.store import Stats
+from taskqueue.store import Condition, ProviderState, Stats
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,9 +45,14 @@ class Metrics:
         buckets[bisect_left(_BOUNDS, seconds)] += 1
         self._seconds[endpoint] = self._seconds.get(endpoint, 0.0) + seconds
 
-    def text(self, stats: Stats | None) -> str:
-        """Return everything in the text format of Prometheus; None: the queue could not be counted."""
-        return "\n".join([*self._process_lines(), *_queue_lines(stats), ""])
+    def text(self, stats: Stats | None, providers: Sequence[ProviderState] = ()) -> str:
+        """Return everything in the text format of Prometheus.
+
+        Args:
+            stats: Of the whole queue; None: it could not be counted.
+            providers: What they are at.
+        """
+        return "\n".join([*self._process_lines(), *_queue_lines(stats), *_provider_lines(providers), ""])
 
     def _process_lines(self) -> Iterator[str]:
         yield "# HELP taskqueue_http_requests_total Requests answered, by endpoint, method and status."
@@ -87,6 +93,34 @@ def _queue_lines(stats: Stats | None) -> Iterator[str]:
     for limit in stats.limits:
         if limit.scope == "type":
             yield f'taskqueue_running{{type="{limit.name}"}} {limit.used}'
+
+
+_OF_PROVIDERS: tuple[tuple[str, str, Callable[[ProviderState], float | None]], ...] = (
+    ("running", "Tasks that run at a provider.", lambda state: state.used),
+    ("allowed", "Tasks that may run at a limited provider at present.", lambda state: state.allowed),
+    ("failures", "Failures of a provider in a row.", lambda state: state.failures),
+    ("opens_in_seconds", "Until time may let a provider take tasks.", lambda state: state.opens_in or 0.0),
+    ("waiting_types", "Types that wait for room at a provider.", lambda state: len(state.waiting)),
+)
+
+
+def _provider_lines(providers: Sequence[ProviderState]) -> Iterator[str]:
+    if not providers:
+        return
+    name = "taskqueue_provider_condition"
+    yield f"# HELP {name} 1 for what a provider is in: ready, full, cooling, open, probing or paused."
+    yield f"# TYPE {name} gauge"
+    for state in providers:
+        for condition in get_args(Condition):
+            labels = f'provider="{state.name}",condition="{condition}"'
+            yield f"{name}{{{labels}}} {int(state.condition == condition)}"
+    for what, told, read in _OF_PROVIDERS:
+        yield f"# HELP taskqueue_provider_{what} {told}"
+        yield f"# TYPE taskqueue_provider_{what} gauge"
+        for state in providers:
+            value = read(state)
+            if value is not None:
+                yield f'taskqueue_provider_{what}{{provider="{state.name}"}} {value}'
 
 
 def _gauge(name: str, told: str, value: float) -> Iterator[str]:

@@ -18,7 +18,7 @@ from taskqueue.errors import TaskQueueError
 from taskqueue.queue import TaskQueue
 from taskqueue.ranking import Policy
 from taskqueue.settings import DEFAULT_MAX_PAYLOAD, DEFAULT_NAME, DEFAULT_PRIORITY, DEFAULT_TENANT
-from taskqueue.store import UNSET, Balance, Limit, Stats, Unset
+from taskqueue.store import UNSET, Balance, Limit, ProviderState, Stats, Unset
 from taskqueue.store.calling import DEFAULT_PATIENCE
 from taskqueue.task import Durability, Task, TaskSpec, TaskState
 
@@ -154,9 +154,9 @@ class BlockingTaskQueue:
         listed = list(specs)
         return self._run(lambda: self._queue.enqueue_many(listed, return_exceptions=return_exceptions))
 
-    def get(self, task_id: str) -> Task | None:
-        """Return a task as the server knows it now; None if it is unknown, cleared or purged."""
-        return self._run(lambda: self._queue.get(task_id))
+    def get(self, task_id: str, *, tenant: str | None = None) -> Task | None:
+        """Return a task as the server knows it now; None if it is unknown, cleared, purged or another's."""
+        return self._run(lambda: self._queue.get(task_id, tenant=tenant))
 
     def find(self, tenant: str, idempotency_key: str) -> Task | None:
         """Return the task of a tenant that holds an idempotency key; None if there is none."""
@@ -235,16 +235,28 @@ class BlockingTaskQueue:
         """Count the queue, a type, a tenant, or a type of a tenant."""
         return self._run(lambda: self._queue.stats(type=type, tenant=tenant))
 
-    def pause(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
-        """Start nothing more of a type, of a tenant or, with neither, of the whole queue."""
-        self._run(lambda: self._queue.pause(type=type, tenant=tenant))
+    def pause(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """Start nothing more of a type, of a tenant, at a provider or, with none, of the whole queue."""
+        self._run(lambda: self._queue.pause(type=type, tenant=tenant, provider=provider))
 
-    def resume(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
-        """End a pause of a type, of a tenant or, with neither, of the whole queue."""
-        self._run(lambda: self._queue.resume(type=type, tenant=tenant))
+    def resume(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """End a pause of a type, of a tenant, of a provider or, with none, of the whole queue."""
+        self._run(lambda: self._queue.resume(type=type, tenant=tenant, provider=provider))
 
     def is_paused(self) -> bool:
-        """Whether the whole queue is paused; `limits()` says which types and tenants are."""
+        """Whether the whole queue is paused; `limits()` and `providers()` say what else is."""
         return self._run(self._queue.is_paused)
 
     def set_limit(
@@ -252,15 +264,34 @@ class BlockingTaskQueue:
         *,
         type: str | None = None,  # noqa: A002
         tenant: str | None = None,
+        provider: str | None = None,
         concurrency: int | Unset | None = UNSET,
         weight: int | Unset = UNSET,
+        lowest: int | Unset | None = UNSET,
+        rate: int | Unset | None = UNSET,
+        period: timedelta | Unset = UNSET,
+        tokens: int | Unset | None = UNSET,
+        breaker: int | Unset | None = UNSET,
+        fresh: bool = False,
     ) -> None:
-        """Change what a type or a tenant may use, for all workers, from the next claim on.
+        """Change what a type, a tenant or a provider may use, for all workers, from the next claim on.
 
         See `TaskQueue.set_limit()`.
         """
         self._run(
-            lambda: self._queue.set_limit(type=type, tenant=tenant, concurrency=concurrency, weight=weight)
+            lambda: self._queue.set_limit(
+                type=type,
+                tenant=tenant,
+                provider=provider,
+                concurrency=concurrency,
+                weight=weight,
+                lowest=lowest,
+                rate=rate,
+                period=period,
+                tokens=tokens,
+                breaker=breaker,
+                fresh=fresh,
+            )
         )
 
     def grant(self, tenant: str, credits: int) -> Balance:  # noqa: A002
@@ -277,6 +308,10 @@ class BlockingTaskQueue:
     def limits(self) -> list[Limit]:
         """Return every type and tenant that has a limit, a weight or a pause."""
         return self._run(self._queue.limits)
+
+    def providers(self) -> list[ProviderState]:
+        """Return every provider that has limits or was used, by name, and what it is at."""
+        return self._run(self._queue.providers)
 
     def workers(self) -> list[tuple[str, float]]:
         """Return the workers that live, each with the seconds since its last beat."""

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from taskqueue.cli import control, dead, doctor, enqueue, keys, limits, serve, stats, tasks, webhooks, worker
+from taskqueue.cli import (
+    control,
+    dead,
+    doctor,
+    enqueue,
+    keys,
+    limits,
+    providers,
+    serve,
+    stats,
+    tasks,
+    webhooks,
+    worker,
+)
 from taskqueue.cli.demo import command as demo
 from taskqueue.cli.exits import EXIT_CODES, ExitCode, Stop, code_of
 from taskqueue.cli.logs import silence_logging
@@ -30,6 +43,9 @@ _dead = typer.Typer(
 )
 _limits = typer.Typer(no_args_is_help=True, help="How much may run at once, for the whole fleet: show, set.")
 
+_providers = typer.Typer(
+    invoke_without_command=True, help="The outside services that answer tasks: show, check."
+)
 _keys = typer.Typer(no_args_is_help=True, help="API keys of tenants: create, list, rotate, revoke.")
 _webhooks = typer.Typer(no_args_is_help=True, help="How webhooks are signed: renew, show, set, remove.")
 
@@ -70,10 +86,13 @@ app.command("cancel", rich_help_panel=_OPERATE)(tasks.cancel)
 app.command("pause", rich_help_panel=_OPERATE)(control.pause)
 app.command("resume", rich_help_panel=_OPERATE)(control.resume)
 app.command("clear", rich_help_panel=_OPERATE)(control.clear)
+app.add_typer(_providers, name="providers", rich_help_panel=_LOOK)
 app.add_typer(_limits, name="limits", rich_help_panel=_OPERATE)
 app.add_typer(_dead, name="dead", rich_help_panel=_OPERATE)
 app.add_typer(_keys, name="keys", rich_help_panel=_OPERATE)
 app.add_typer(_webhooks, name="webhooks", rich_help_panel=_OPERATE)
+_providers.callback()(providers.providers)
+_providers.command("check")(providers.check)
 _webhooks.command("renew")(webhooks.renew)
 _webhooks.command("show")(webhooks.show)
 _webhooks.command("set")(webhooks.set_)

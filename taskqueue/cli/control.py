@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,41 +12,48 @@ from taskqueue.cli.exits import Stop
 from taskqueue.cli.output import counted, write_json, write_line
 from taskqueue.cli.runtime import open_queue, run
 
+Provider = Annotated[
+    str | None,
+    typer.Option("--provider", metavar="NAME", help="Only at this provider.", show_default=False),
+]
+
 
 def pause(
     *,
     type_: options.TypeFilter = None,
     tenant: options.TenantFilter = None,
+    provider: Provider = None,
     url: options.Url = None,
     queue: options.QueueName = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Claim no more tasks of a type, of a tenant, or of the whole queue. What runs goes on."""
+    """Start nothing more of a type, of a tenant, at a provider, or of the whole queue. What runs goes on."""
 
     async def command() -> None:
         async with open_queue(url, queue) as opened:
-            await opened.pause(type=type_, tenant=tenant)
+            await opened.pause(type=type_, tenant=tenant, provider=provider)
 
     run(command())
-    _report("paused", type_, tenant, as_json=as_json)
+    _report("paused", type_, tenant, provider, as_json=as_json)
 
 
 def resume(
     *,
     type_: options.TypeFilter = None,
     tenant: options.TenantFilter = None,
+    provider: Provider = None,
     url: options.Url = None,
     queue: options.QueueName = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Undo the pause of a type, of a tenant, or of the whole queue; each has to be undone by itself."""
+    """Undo the pause of a type, a tenant, a provider, or the whole queue; each has to be undone by itself."""
 
     async def command() -> None:
         async with open_queue(url, queue) as opened:
-            await opened.resume(type=type_, tenant=tenant)
+            await opened.resume(type=type_, tenant=tenant, provider=provider)
 
     run(command())
-    _report("resumed", type_, tenant, as_json=as_json)
+    _report("resumed", type_, tenant, provider, as_json=as_json)
 
 
 def clear(
@@ -88,14 +96,13 @@ def confirm(question: str) -> None:
         raise Stop("nothing was done")
 
 
-def _report(done: str, type_: str | None, tenant: str | None, *, as_json: bool) -> None:
+def _report(done: str, type_: str | None, tenant: str | None, provider: str | None, *, as_json: bool) -> None:
     if as_json:
-        write_json({done: True, "type": type_, "tenant": tenant})
+        write_json({done: True, "type": type_, "tenant": tenant, "provider": provider})
     else:
-        write_line(f"{done}: {_what(type_, tenant)}")
+        write_line(f"{done}: {_what(type_, tenant, provider)}")
 
 
-def _what(type_: str | None, tenant: str | None) -> str:
-    named = [f"type {type_}"] if type_ is not None else []
-    named += [f"tenant {tenant}"] if tenant is not None else []
-    return " and ".join(named) or "the whole queue"
+def _what(type_: str | None, tenant: str | None, provider: str | None = None) -> str:
+    scopes = (("type", type_), ("tenant", tenant), ("provider", provider))
+    return " and ".join(f"{scope} {name}" for scope, name in scopes if name is not None) or "the whole queue"

@@ -30,9 +30,7 @@ def load_scheduler(target: str) -> Scheduler:
         raise Stop(
             f"{target!r} is not accepted; it must be MODULE:ATTR, such as examples.fetch_pages:scheduler"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here = look_here_first()
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -53,6 +51,14 @@ def load_scheduler(target: str) -> Scheduler:
     if not isinstance(found, Scheduler):
         raise Stop(f"{target} is no Scheduler but {type(found).__name__}")
     return found
+
+
+def look_here_first() -> str:
+    """Look for modules in the current folder first from now on, and return that."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return here
 
 
 def queue_name(scheduler: Scheduler, flag: str | None, settings: Settings) -> str | None:

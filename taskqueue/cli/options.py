@@ -24,6 +24,22 @@ QueueName = Annotated[
         show_default=False,
     ),
 ]
+ProvidersFile = Annotated[
+    str | None,
+    typer.Option(
+        "--providers",
+        metavar="FILE",
+        help="TOML file with the outside services that answer tasks; else TASKQUEUE_PROVIDERS.",
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Do not start if anything is wrong with the providers.")
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)]
 TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the tasks.", show_default=False)]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from taskqueue.cli.strict_json import SPACE, NotJson, parse, parse_at
+from taskqueue.strict_json import SPACE, NotJson, parse, parse_at
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """More than any task may have: a payload of 1 MiB with every character written as an escape."""

@@ -13,6 +13,7 @@ from taskqueue.cli import options
 from taskqueue.cli.exits import Stop
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_line
+from taskqueue.cli.providing import has_providers, scheduler_for
 from taskqueue.cli.runtime import collect_garbage_seldom, run
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def serve(
         ),
     ] = None,
     *,
+    providers: options.ProvidersFile = None,
+    strict: options.Strict = False,
     demo: Annotated[
         bool, typer.Option("--demo", help="Made-up results, on a server that is gone afterwards.")
     ] = False,
@@ -53,12 +56,7 @@ def serve(
         int, typer.Option("--port", metavar="N", min=0, max=65_535, help="0 takes a free one.")
     ] = 8000,
     docs: Annotated[bool, typer.Option("--docs/--no-docs", help="Show the API at /docs.")] = True,
-    log_level: Annotated[
-        str | None,
-        typer.Option(
-            "--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default=False
-        ),
-    ] = None,
+    log_level: options.LogLevel = None,
     url: options.Url = None,
     queue: options.QueueName = None,
 ) -> None:
@@ -68,29 +66,32 @@ def serve(
     accepted, then nothing more claimed, running tasks may finish within the grace period, exit code 0.
     A second one ends everything at once, worker processes included.
     """
-    _check(target, workers, demo=demo, api_only=api_only)
+    _check(target, workers, providers, demo=demo, api_only=api_only)
 
     from taskqueue.cli.serving import Plan
     from taskqueue.settings import Settings
 
-    settings = Settings.load(url=url, name=queue, log_level=log_level or ("WARNING" if demo else None))
+    shown = log_level or ("WARNING" if demo else None)
+    settings = Settings.load(url=url, name=queue, log_level=shown, providers=providers)
     configure_logging(settings.log_level, as_json=settings.log_json)
     plan = Plan(settings, target, None, workers, host, port, demo=demo, docs=docs)
     if not api_only:
-        plan = _with_scheduler(plan, url=url, queue=queue)
+        plan = _with_scheduler(plan, url=url, queue=queue, strict=strict)
     collect_garbage_seldom()
     if status := run(_serve(plan)):
         raise typer.Exit(status)
 
 
-def _check(target: str | None, workers: int, *, demo: bool, api_only: bool) -> None:
+def _check(target: str | None, workers: int, providers: str | None, *, demo: bool, api_only: bool) -> None:
     """Refuse options that do not go together, with a sentence, before anything is started."""
     if find_spec("uvicorn") is None or find_spec("fastapi") is None:
         raise Stop("the HTTP service needs more packages: `pip install 'taskqueue-engine[api]'`")
-    if sum((demo, api_only, target is not None)) != 1:
+    chosen = sum((demo, api_only, target is not None or providers is not None))
+    if chosen > 1 or (chosen == 0 and not has_providers(None)):
         raise Stop(
             "who runs the tasks? Give one of: --demo, for made-up results; MODULE:ATTR, the Scheduler with "
-            "your handlers; --api-only, where `taskqueue worker` runs elsewhere"
+            "your handlers, --providers FILE, the outside services that answer, or both of them; --api-only, "
+            "where `taskqueue worker` runs elsewhere"
         )
     if api_only and workers:
         raise Stop(
@@ -99,16 +100,16 @@ def _check(target: str | None, workers: int, *, demo: bool, api_only: bool) -> N
         )
 
 
-def _with_scheduler(plan: Plan, *, url: str | None, queue: str | None) -> Plan:
+def _with_scheduler(plan: Plan, *, url: str | None, queue: str | None, strict: bool) -> Plan:
     """Return the plan with the scheduler, and with the server and the queue that both sides use.
 
     An option beats the scheduler's code, which beats the environment, as for `taskqueue worker`. Made-up
     results go to no server that only the environment names: it may be one with real tasks.
     """
-    from taskqueue.cli.loading import load_scheduler, queue_name
+    from taskqueue.cli.loading import queue_name
 
-    target = _DEMO if plan.target is None else plan.target
-    scheduler = load_scheduler(target)
+    target = _DEMO if plan.demo else plan.target
+    scheduler = scheduler_for(target, plan.settings, strict=strict)
     address = url if plan.demo else url or scheduler.url or plan.settings.url
     if plan.workers and (address or "").startswith("memory:"):
         raise Stop(f"--workers {plan.workers} is not accepted with {address}, which is in one process only")

@@ -49,8 +49,8 @@ class Plan:
 
     Attributes:
         settings: Of the program; its url and name are those of the queue.
-        target: MODULE:ATTR of the scheduler; None where tasks are run elsewhere.
-        scheduler: That very scheduler.
+        target: MODULE:ATTR of the scheduler; None where there is none, or all is done by providers.
+        scheduler: That very scheduler, with the providers; None where tasks are run elsewhere.
         workers: How many processes run it beside this one; 0: this one does.
         host: Where to listen.
         port: Likewise; 0 takes a free one.
@@ -183,7 +183,7 @@ async def opened_service(plan: Plan) -> AsyncIterator[Service]:
 def _who_runs(plan: Plan) -> Scheduler | Supervisor | None:
     """Return the scheduler, in this process or in others; both run the same queue and deliver webhooks."""
     settings, scheduler = plan.settings, plan.scheduler
-    if scheduler is None or plan.target is None:
+    if scheduler is None:
         return None
     concurrency = settings.concurrency if plan.demo else None
     if plan.workers:
@@ -192,6 +192,7 @@ def _who_runs(plan: Plan) -> Scheduler | Supervisor | None:
             plan.workers,
             url=settings.url,
             queue=settings.name,
+            providers=None if plan.demo else settings.providers,
             concurrency=concurrency,
             log_level=settings.log_level,
             endless=True,

@@ -12,12 +12,13 @@ import typer
 from taskqueue.cli import options
 from taskqueue.cli.output import console, span, table, utc, write_json
 from taskqueue.cli.runtime import open_queue, run
+from taskqueue.cli.shown_limits import limit_document, provider_document, tables_of
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
     from taskqueue.queue import TaskQueue
-    from taskqueue.store import Limit, Stats
+    from taskqueue.store import ProviderState, Stats
 
 MOST_TYPES = 40
 """Types that `top` asks about one by one; the busiest come first."""
@@ -31,21 +32,24 @@ def stats(
     queue: options.QueueName = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Count what is queued and what runs, of the whole queue, a type, a tenant, or both."""
+    """Count what is queued and what runs, of the whole queue, a type, a tenant, or both.
 
-    async def command() -> Stats:
+    Of the whole queue it also shows what its providers are at.
+    """
+    is_whole = type_ is None and tenant is None
+
+    async def command() -> tuple[Stats, list[ProviderState]]:
         async with open_queue(url, queue) as opened:
-            return await opened.stats(type=type_, tenant=tenant)
+            found = await opened.stats(type=type_, tenant=tenant)
+            return found, await opened.providers() if is_whole else []
 
-    found = run(command())
+    found, states = run(command())
     if as_json:
-        write_json(stats_document(found))
+        write_json(stats_document(found) | (_providers_document(states) if is_whole else {}))
     else:
         screen = console()
-        screen.print(_summary_table([("", found)]))
-        screen.print(_priorities_table(found))
-        if any(_is_notable(limit) for limit in found.limits):
-            screen.print(limits_table([limit for limit in found.limits if _is_notable(limit)]))
+        for part in (_summary_table([("", found)]), _priorities_table(found), *tables_of(found, states)):
+            screen.print(part)
 
 
 def top(
@@ -58,7 +62,7 @@ def top(
     queue: options.QueueName = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Watch the queue: counts by type and priority, limits, and the workers that live. Ctrl-C ends it.
+    """Watch the queue: counts by type and priority, limits, providers, and workers. Ctrl-C ends it.
 
     With --json every look is one line.
     """
@@ -72,6 +76,7 @@ class Look:
     taken_at: datetime
     whole: Stats
     by_type: list[tuple[str, Stats]]
+    providers: list[ProviderState]
     workers: list[tuple[str, float]]
 
     @property
@@ -80,6 +85,7 @@ class Look:
         return {
             "takenAt": utc(self.taken_at),
             **stats_document(self.whole),
+            **_providers_document(self.providers),
             "byType": [{"taskType": name, **_counts(found)} for name, found in self.by_type],
             "workers": [{"worker": name, "silentSeconds": round(age, 1)} for name, age in self.workers],
         }
@@ -113,11 +119,11 @@ async def _paint(queue: TaskQueue, screen: Console, interval: float) -> NoReturn
 
 async def take_look(queue: TaskQueue) -> Look:
     """Ask the server for everything that one screen of `top` shows."""
-    whole, workers = await asyncio.gather(queue.stats(), queue.workers())
+    whole, providers, workers = await asyncio.gather(queue.stats(), queue.providers(), queue.workers())
     used = {limit.name: limit.used for limit in whole.limits if limit.scope == "type"}
     names = sorted(used, key=lambda name: (-used[name], name))[:MOST_TYPES]
     found = await asyncio.gather(*(queue.stats(type=name) for name in names))
-    return Look(datetime.now(UTC), whole, list(zip(names, found, strict=True)), workers)
+    return Look(datetime.now(UTC), whole, list(zip(names, found, strict=True)), providers, workers)
 
 
 def stats_document(found: Stats) -> dict[str, Any]:
@@ -131,32 +137,8 @@ def stats_document(found: Stats) -> dict[str, Any]:
     }
 
 
-def limit_document(limit: Limit) -> dict[str, Any]:
-    """Return one limit as a JSON document."""
-    return {
-        limit.scope: limit.name,
-        "concurrency": limit.concurrency,
-        "used": limit.used,
-        "paused": limit.paused,
-        "weight": limit.weight,
-    }
-
-
-def limits_table(limits: list[Limit]) -> Any:
-    """Return limits as a table."""
-    columns = ("scope", "name", "runs at most", "runs now", "weight", "paused")
-    rows = (
-        (
-            one.scope,
-            one.name,
-            one.concurrency or "no limit",
-            one.used,
-            one.weight,
-            "yes" if one.paused else "no",
-        )
-        for one in limits
-    )
-    return table(columns, rows, right=("runs at most", "runs now", "weight"))
+def _providers_document(states: list[ProviderState]) -> dict[str, Any]:
+    return {"providers": [provider_document(state) for state in states]}
 
 
 def _counts(found: Stats) -> dict[str, int]:
@@ -165,10 +147,6 @@ def _counts(found: Stats) -> dict[str, int]:
         "processingTasks": found.processing,
         "delayedTasks": found.delayed,
     }
-
-
-def _is_notable(limit: Limit) -> bool:
-    return limit.concurrency is not None or limit.paused or limit.used > 0
 
 
 def _summary_table(rows: list[tuple[str, Stats]]) -> Any:
@@ -188,8 +166,7 @@ def _screen(look: Look) -> Group:
     from rich.console import Group
 
     parts = [_summary_table([("", look.whole), *look.by_type]), _priorities_table(look.whole)]
-    if any(_is_notable(limit) for limit in look.whole.limits):
-        parts.append(limits_table([limit for limit in look.whole.limits if _is_notable(limit)]))
+    parts += tables_of(look.whole, look.providers)
     parts.append(
         table(("worker", "last heard of"), [(name, f"{span(age)} ago") for name, age in look.workers])
     )

@@ -17,11 +17,12 @@ URL_VARIABLE = "TASKQUEUE_WORKER_URL"
 
 
 def supervisor_of(
-    target: str,
+    target: str | None,
     processes: int,
     *,
     url: str | None = None,
     queue: str | None = None,
+    providers: str | None = None,
     concurrency: int | None = None,
     log_level: str | None = None,
     burst: bool = False,
@@ -30,11 +31,12 @@ def supervisor_of(
     """Return what runs `taskqueue worker TARGET` in several processes.
 
     Args:
-        target: MODULE:ATTR.
+        target: MODULE:ATTR; None: only providers do the work.
         processes: How many.
         url: As the worker's option, as the next ones; None leaves it to the scheduler's code and the
             environment.
         queue: Name of the queue.
+        providers: File with the providers.
         concurrency: Tasks at once in each process.
         log_level: Least important level that is shown.
         burst: Whether they end when nothing is queued any more.
@@ -42,8 +44,13 @@ def supervisor_of(
     """
     from scheduler.processes import Supervisor
 
-    arguments = [target, *(["--burst"] if burst else [])]
-    for option, value in (("--queue", queue), ("--concurrency", concurrency), ("--log-level", log_level)):
+    arguments = [*([] if target is None else [target]), *(["--burst"] if burst else [])]
+    for option, value in (
+        ("--queue", queue),
+        ("--providers", providers),
+        ("--concurrency", concurrency),
+        ("--log-level", log_level),
+    ):
         arguments += [] if value is None else [option, str(value)]
     environment = {} if url is None else {URL_VARIABLE: url}
     return Supervisor(arguments, processes, environment=environment, endless=endless)

@@ -9,18 +9,22 @@ import typer
 
 from taskqueue.cli import options
 from taskqueue.cli.deliveries import add_deliveries, can_deliver
-from taskqueue.cli.loading import load_scheduler, queue_name
+from taskqueue.cli.loading import queue_name
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_json
+from taskqueue.cli.providing import scheduler_for
 from taskqueue.cli.runtime import collect_garbage_seldom, run
 from taskqueue.cli.supervising import supervisor_of, take_url
 
 
 def worker(
     target: Annotated[
-        str, typer.Argument(metavar="MODULE:ATTR", help="Where the Scheduler is.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(metavar="[MODULE:ATTR]", help="Where the Scheduler is.", show_default=False),
+    ] = None,
     *,
+    providers: options.ProvidersFile = None,
+    strict: options.Strict = False,
     processes: Annotated[
         int, typer.Option("--processes", metavar="N", min=1, help="Run so many worker processes.")
     ] = 1,
@@ -36,17 +40,12 @@ def worker(
             show_default=False,
         ),
     ] = None,
-    log_level: Annotated[
-        str | None,
-        typer.Option(
-            "--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.", show_default=False
-        ),
-    ] = None,
+    log_level: options.LogLevel = None,
     url: options.Url = None,
     queue: options.QueueName = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run tasks through the handlers of a scheduler until a signal comes.
+    """Run tasks through the handlers of a scheduler, or by providers, until a signal comes.
 
     SIGTERM or Ctrl-C: nothing more is claimed, running tasks may finish within the grace period,
     the rest goes back to the queue, exit code 0. A second one ends the process at once.
@@ -56,15 +55,18 @@ def worker(
     from taskqueue.settings import Settings
 
     url = take_url() or url
-    settings = Settings.load(url=url, name=queue, concurrency=concurrency, log_level=log_level)
+    settings = Settings.load(
+        url=url, name=queue, concurrency=concurrency, log_level=log_level, providers=providers
+    )
     configure_logging(settings.log_level, as_json=settings.log_json)
-    scheduler = load_scheduler(target)
+    scheduler = scheduler_for(target, settings, strict=strict)
     if processes > 1:
         supervisor = supervisor_of(
             target,
             processes,
             url=url,
             queue=queue,
+            providers=settings.providers,
             concurrency=concurrency,
             log_level=log_level,
             burst=burst,

@@ -51,6 +51,11 @@ class Wire:
         self._connecting: asyncio.Task[Exception | None] | None = None
         self._is_closed = False
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether calls go to one server over one connection, and not to some node of a cluster."""
+        return self._can_take_over
+
     def call(self, *command: Any) -> Awaitable[Any]:
         """Send a command; return what to await for its reply.
 

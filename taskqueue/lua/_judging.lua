@@ -17,8 +17,11 @@ end
 -- was lowered says nothing of what it is now.
 local function answered(provider)
   provider.failures, provider.opens, provider.open_until = 0, 0, 0
-  if provider.min and provider.read.used == floor(provider.allowed) then
-    provider.allowed = min(provider.max, provider.allowed + 1 / max(1, provider.allowed))
+  local whole = floor(provider.allowed)
+  if provider.min and provider.read.used == whole then
+    local grown = provider.allowed + 1 / max(1, whole)
+    -- Sums of fractions may fall short of a whole by a little.
+    provider.allowed = min(provider.max, grown > whole + 0.999999 and whole + 1 or grown)
   end
 end
 

@@ -1,7 +1,7 @@
 -- Walks the places of one tenant's tasks, in the direction of a task's life: delayed, ready, leased,
 -- finished. A page ends where it is full or enough was looked at, at a position that the next one begins
 -- behind. Positions are values, not counts: what comes and goes meanwhile moves none of the others.
-local AT_ONCE, SCANNED = 100, 10
+local AT_ONCE = 100
 -- The fields of a run that are never long.
 local SHORT = { "state", "attempt", "deliveries", "crashes", "worker", "started_at", "finished_at", "charged",
   "delivered_at", "provider", "tried" }
@@ -147,7 +147,7 @@ local function walk_leased(key, types)
   end
   local cursor = page.place == "" and "0" or page.place
   while is_any do
-    local step = call("ZSCAN", key, cursor, "COUNT", SCANNED)
+    local step = call("ZSCAN", key, cursor, "COUNT", 1)
     local following, found, own = step[1], step[2], {}
     for at = 1, #found, 2 do
       if (page.id == "" or is_before(page.id, found[at])) and is_wanted(found[at], "PROCESSING") then
@@ -157,8 +157,8 @@ local function walk_leased(key, types)
     page.looked = page.looked + max(1, #found / 2)
     table.sort(own, is_before)
     local room = wanted.limit - #page.tasks
-    -- A step is divided, by ids, only where it has to be, or is everything: another one may begin a table of
-    -- another size, whose first step has more.
+    -- A step is divided, by ids, only if it has more than a whole page, or is everything: in a table that
+    -- has shrunk meanwhile the same cursor begins a longer step, with ids that none was compared with.
     if #own > room and #page.tasks > 0 and not (cursor == "0" and following == "0") then
       page.place = cursor
       return false

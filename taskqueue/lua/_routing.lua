@@ -38,7 +38,7 @@ end
 local function provider_room(provider)
   if provider.is_paused or provider.cooling_until > now or is_open(provider) then
     return 0
-  elseif provider.tokens and spare_tokens(provider) <= 0 then
+  elseif provider.tokens and spare_tokens(provider) < 1 then
     return 0
   end
   local most = provider.min and floor(provider.allowed) or provider.max
@@ -66,7 +66,7 @@ local function opens_at(provider)
     local interval, slack = pace_of(provider)
     at = max(at, even_start(provider, interval, slack) - slack)
   end
-  if provider.tokens and spare_tokens(provider) <= 0 then
+  if provider.tokens and spare_tokens(provider) < 1 then
     at = max(at, now + (1 - spare_tokens(provider)) * MINUTE / provider.tokens)
   end
   return at > now and math.ceil(at) or nil

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 from taskqueue.errors import InvalidSetting, TaskNotFound
-from taskqueue.names import WEBHOOK_TYPE, check_tenant, check_type
+from taskqueue.names import WEBHOOK_TYPE, check_provider, check_tenant, check_type
+from taskqueue.queue.limiting import HIGHEST_CONCURRENCY, ProviderLimits
 from taskqueue.rules import check_count, is_id
-from taskqueue.store import UNSET, Limit, Stats, Store, Unset
+from taskqueue.store import UNSET, Limit, ProviderState, Stats, Store, Unset
 from taskqueue.task import Task, TaskState
 
-_HIGHEST_CONCURRENCY = 10**9
 _HIGHEST_WEIGHT = 1000
 _DISCARDED_AT_ONCE = 500
 
@@ -106,27 +107,46 @@ class OperatorCalls(ABC):
         """
         return await self.store.stats(type=_type(type), tenant=_tenant(tenant))
 
-    async def pause(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
-        """Start nothing more of a type, of a tenant or, with neither, of the whole queue.
+    async def pause(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """Start nothing more of a type, of a tenant, at a provider or, with none, of the whole queue.
 
         What runs goes on, and tasks are accepted as before. It holds for all workers, also for
-        those that start later, until `resume()`.
+        those that start later, until `resume()`. Tasks of a paused provider go to the next of their
+        chain.
 
         Raises:
-            InvalidSetting: If both are given.
+            InvalidSetting: If more than one is given.
         """
-        await self.store.pause(type=_type(type), tenant=_tenant(tenant))
+        if provider is None:
+            await self.store.pause(type=_type(type), tenant=_tenant(tenant))
+        else:
+            await self.store.set_provider(_alone(provider, type, tenant), {"paused": "1"})
 
-    async def resume(self, *, type: str | None = None, tenant: str | None = None) -> None:  # noqa: A002
-        """End a pause of a type, of a tenant or, with neither, of the whole queue.
+    async def resume(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tenant: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        """End a pause of a type, of a tenant, of a provider or, with none, of the whole queue.
 
         Raises:
-            InvalidSetting: If both are given.
+            InvalidSetting: If more than one is given.
         """
-        await self.store.resume(type=_type(type), tenant=_tenant(tenant))
+        if provider is None:
+            await self.store.resume(type=_type(type), tenant=_tenant(tenant))
+        else:
+            await self.store.set_provider(_alone(provider, type, tenant), {"paused": "none"})
 
     async def is_paused(self) -> bool:
-        """Whether the whole queue is paused; `limits()` says which types and tenants are."""
+        """Whether the whole queue is paused; `limits()` and `providers()` say what else is."""
         return await self.store.is_paused()
 
     async def set_limit(
@@ -134,27 +154,58 @@ class OperatorCalls(ABC):
         *,
         type: str | None = None,  # noqa: A002
         tenant: str | None = None,
+        provider: str | None = None,
         concurrency: int | Unset | None = UNSET,
         weight: int | Unset = UNSET,
+        lowest: int | Unset | None = UNSET,
+        rate: int | Unset | None = UNSET,
+        period: timedelta | Unset = UNSET,
+        tokens: int | Unset | None = UNSET,
+        breaker: int | Unset | None = UNSET,
+        fresh: bool = False,
     ) -> None:
-        """Change what a type or a tenant may use, for all workers, from the next claim on.
+        """Change what a type, a tenant or a provider may use, for all workers, from the next claim on.
 
         What is left out stays as it is.
 
         Args:
             type: The type concerned; or else
-            tenant: the tenant concerned.
+            tenant: the tenant concerned; or else
+            provider: the provider concerned. All that follow but *concurrency* and *weight* are for
+                providers only.
             concurrency: How many tasks of it may run at once over all workers; None for no limit.
             weight: Share of the tenant under the fair policies, 1 to 1,000; without one it is 1.
+            lowest: Lets the concurrency adapt: it is halved, down to this, when the provider fails or
+                takes no more, and grows by one in as many answers as it allows; None: it does not.
+            rate: How many tasks may start there in each *period*, at most a tenth of them at once;
+                None for no limit.
+            period: Of the rate, 1 second to 1 day; a minute if only the rate is given.
+            tokens: How many may be used there in a minute, as handlers report them; None for no limit.
+            breaker: After so many failures in a row it gets nothing for a while, and then one task at
+                a time until one is answered; 0: never; None: the default, 5.
+            fresh: Forget what was learned about the provider: breaker, cooling, adapted concurrency,
+                spare tokens; and the provider, if it has no limits and no tasks.
 
         Raises:
-            InvalidSetting: If not exactly one of *type* and *tenant* is given, or a value is out of
-                range.
+            InvalidSetting: If not exactly one of *type*, *tenant* and *provider* is given, or a value is
+                out of range.
         """
+        limits = ProviderLimits(concurrency, lowest, rate, period, tokens, breaker)
+        if provider is not None:
+            if weight is not UNSET:
+                raise InvalidSetting("weight", weight, "left out for a provider: only tenants have one")
+            name, settings = _alone(provider, type, tenant), limits.settings()
+            if not settings and not fresh:
+                raise InvalidSetting("concurrency", None, "given, or else another limit or fresh=True")
+            await self.store.set_provider(name, settings, fresh=fresh)
+            return
+        limits.refuse("tenant" if type is None else "type")
+        if fresh:
+            raise InvalidSetting("fresh", fresh, "left out: only about providers something is learned")
         if concurrency is UNSET and weight is UNSET:
             raise InvalidSetting("concurrency", None, "given, or else a weight")
         if concurrency is not None and concurrency is not UNSET:
-            check_count("concurrency", concurrency, 0, _HIGHEST_CONCURRENCY)
+            check_count("concurrency", concurrency, 0, HIGHEST_CONCURRENCY)
         if weight is not UNSET:
             check_count("weight", weight, 1, _HIGHEST_WEIGHT)
             if tenant is None:
@@ -166,6 +217,10 @@ class OperatorCalls(ABC):
     async def limits(self) -> list[Limit]:
         """Return every type and tenant that has a limit, a weight or a pause."""
         return await self.store.limits()
+
+    async def providers(self) -> list[ProviderState]:
+        """Return every provider that has limits or was used, by name, and what it is at."""
+        return await self.store.providers()
 
     async def workers(self) -> list[tuple[str, float]]:
         """Return the workers that live, each with the seconds since its last beat."""
@@ -180,3 +235,10 @@ def _type(value: str | None) -> str | None:
 
 def _tenant(value: str | None) -> str | None:
     return None if value is None else check_tenant(value)
+
+
+def _alone(provider: object, type_: str | None, tenant: str | None) -> str:
+    """Return the name of a provider where neither a type nor a tenant is given."""
+    if type_ is not None or tenant is not None:
+        raise InvalidSetting("provider", provider, "left out where a type or a tenant is given")
+    return check_provider(provider)

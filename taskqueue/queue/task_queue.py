@@ -88,7 +88,7 @@ class TaskQueue(OperatorCalls, CreditCalls):
             partial(isolated, take), size=lambda entry: len(entry.blob)
         )
         self._submissions = Submissions(store, self._encode, options.max_queued)
-        self._fetching: Batcher[str, Task | None] = Batcher(partial(isolated, store.fetch))
+        self._fetching: Batcher[tuple[str, str], Task | None] = Batcher(partial(isolated, store.look))
         self._waiting = Waiting(store)
         self._pid = os.getpid()
         self._is_closed = False
@@ -285,14 +285,21 @@ class TaskQueue(OperatorCalls, CreditCalls):
         bulk = Bulk(self.store, self._encode, self._max_queued)
         return await (bulk.enqueue_each(specs) if return_exceptions else bulk.enqueue_all(specs))
 
-    async def get(self, task_id: str) -> Task | None:
+    async def get(self, task_id: str, *, tenant: str | None = None) -> Task | None:
         """Return a task as the server knows it now; None if it is unknown, cleared or purged.
 
+        Args:
+            task_id: Its id.
+            tenant: Whose it must be. The task of another tenant is as good as unknown, and no time
+                that the call takes tells the two apart.
+
         Raises:
+            InvalidTask: If the tenant breaks its rule.
             ServerUnavailable: If the server gave no usable answer within the queue's patience.
             QueueCorrupt: If its record is damaged, or a newer version of this package wrote it.
         """
-        return await self._fetching.submit(task_id) if is_id(task_id) else None
+        owner = "" if tenant is None else check_tenant(tenant)
+        return await self._fetching.submit((task_id, owner)) if is_id(task_id) else None
 
     async def find(self, tenant: str, idempotency_key: str) -> Task | None:
         """Return the task of a tenant that holds an idempotency key; None if there is none.
@@ -303,7 +310,7 @@ class TaskQueue(OperatorCalls, CreditCalls):
         """
         key = check_idempotency_key(idempotency_key)
         holder = await self.store.holder_of(check_tenant(tenant), key)
-        return None if holder is None else await self.get(holder)
+        return None if holder is None else await self.get(holder, tenant=tenant)
 
     async def delivered(self, task_id: str) -> bool:
         """Note that the webhook of a finished task was taken by its receiver, now; the first time counts.

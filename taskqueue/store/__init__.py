@@ -12,7 +12,7 @@ from taskqueue.store.listing import ListVerbs, Position, TaskPage
 from taskqueue.store.maintaining import CRASHES_ALLOWED, MaintenanceVerbs
 from taskqueue.store.operating import UNSET, OperatorVerbs, Unset
 from taskqueue.store.producing import MOST_BYTES, MOST_TASKS, Withheld
-from taskqueue.store.providing import ProviderState, ProviderVerbs, Switched, Verdict
+from taskqueue.store.providing import Condition, ProviderState, ProviderVerbs, Switched, Verdict
 from taskqueue.store.replies import (
     Accepted,
     Balance,
@@ -45,6 +45,7 @@ __all__ = [
     "ClaimRequest",
     "ClaimedTask",
     "Completion",
+    "Condition",
     "Ended",
     "Extension",
     "Failure",
@@ -69,5 +70,7 @@ __all__ = [
 ]
 
 
-class Store(OperatorVerbs, ListVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs, ProviderVerbs):
+class Store(
+    OperatorVerbs, ListVerbs, WorkerVerbs, MaintenanceVerbs, CreditVerbs, AccountVerbs, ProviderVerbs
+):
     """All verbs of a queue; see the base classes. `open()` must be awaited first."""

@@ -8,6 +8,7 @@ made again, with full jitter, until `patience` is over; then `ServerUnavailable`
 |----------------------------------------------|----------------|---------------------------------|
 | no reply, connection lost                    | unknown        | again                           |
 | NOSCRIPT                                     | no             | at once, with the source (EVAL) |
+| "Function not found"                         | no             | at once, as a script; loaded    |
 | LOADING READONLY MASTERDOWN CLUSTERDOWN ...  | no             | again                           |
 | TRYAGAIN, "non local key" (a moving slot)    | no: read first | again                           |
 | BUSY NOREPLICAS MISCONF                      | no             | again                           |
@@ -28,6 +29,7 @@ from redis import exceptions as redis_errors
 
 from taskqueue.connect.wire import REPLY_TIMEOUT, Wire
 from taskqueue.errors import QueueCorrupt, ServerFull, ServerUnavailable, ServerUnsuitable, TaskQueueError
+from taskqueue.functions import Library
 from taskqueue.keys import Keys
 from taskqueue.scripts import Script, ScriptSet
 from taskqueue.task import Durability
@@ -35,6 +37,7 @@ from taskqueue.task import Durability
 logger = logging.getLogger("taskqueue.store")
 
 DEFAULT_PATIENCE = 30.0
+_NO_FUNCTION = "Function not found"
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
@@ -117,6 +120,7 @@ class Caller:
         self.scripts = scripts
         self.patience = patience
         self.clock = clock
+        self._takes_functions = True
 
     def now(self) -> int | str:
         """Return what the scripts take as `now`: nothing, unless a test owns the clock."""
@@ -223,11 +227,38 @@ class Caller:
         await self.wire.aclose()
 
     async def _evaluate(self, script: Script, arguments: list[Any]) -> Any:
+        if script.library is not None and self._takes_functions and self.wire.is_direct:
+            try:
+                return await self.wire.call("FCALL", script.library.name, *arguments)
+            except redis_errors.ResponseError as error:
+                # None of these calls did anything.
+                if str(error).startswith(_NO_FUNCTION):
+                    if await self._load(script.library):
+                        return await self.wire.call("FCALL", script.library.name, *arguments)
+                elif isinstance(error, redis_errors.NoPermissionError) or "unknown command" in str(error):
+                    self._give_functions_up(error)
+                else:
+                    raise
         try:
             return await self.wire.call("EVALSHA", script.sha, *arguments)
         except redis_errors.NoScriptError:
             # After a restart, a failover or SCRIPT FLUSH. EVAL also loads it for the next call.
             return await self.wire.call("EVAL", script.source, *arguments)
+
+    async def _load(self, library: Library) -> bool:
+        """Have the server learn a function; return whether it did."""
+        try:
+            await self.wire.call("FUNCTION", "LOAD", "REPLACE", library.code)
+        except redis_errors.ResponseError as error:
+            if not may_be_retried(error) and not isinstance(error, redis_errors.OutOfMemoryError):
+                self._give_functions_up(error)
+            return False
+        return True
+
+    def _give_functions_up(self, error: Exception) -> None:
+        """Use scripts from now on, which do the same in more of the server's time."""
+        self._takes_functions = False
+        logger.info("the server takes no functions (%s); scripts are used in their place", error)
 
 
 def _settled(reply: Any) -> Any:

@@ -58,7 +58,9 @@ class ListVerbs(ProducerVerbs):
         ones in the order of the queue; running ones in no order; finished ones by the instant at which
         they are forgotten, the last one first. A walk over all pages meets every task that stays where
         it is exactly once (a running one at least once), and every task that only moves on, from one
-        section to a later one, at least once. One that goes back, as to another attempt, may be missed.
+        section to a later one, at least once. One that goes back, as to another attempt, may be missed;
+        so may one that runs if the server fails over meanwhile, or if, with a limit below 20, the leases
+        of the queue become a tenth of what they were.
 
         A page costs O(types * (log n + limit)), wherever it begins, and looks at about 10,000 tasks if
         few of them are wanted. Which running tasks are the tenant's, only their records tell: while it
@@ -91,7 +93,9 @@ class ListVerbs(ProducerVerbs):
             after = Position(*(part.decode() for part in position))
             if not after.section:
                 return TaskPage(tasks, None)
-            if len(tasks) >= limit:
+            # Among leases a page that has some tasks is not filled up: what has little room left would have
+            # to divide a step of the scan.
+            if len(tasks) >= limit or (tasks and after.section == "leased"):
                 break
         return TaskPage(tasks, after)
 

@@ -140,7 +140,17 @@ class ProducerVerbs(StoreBase):
 
     async def fetch(self, ids: Sequence[str]) -> list[Task | None]:
         """Read tasks; None for what is unknown or purged."""
-        return self._tasks(ids, await self._run("fetch", ids=ids)) if ids else []
+        return await self.look([(task_id, "") for task_id in ids])
+
+    async def look(self, wanted: Sequence[tuple[str, str]]) -> list[Task | None]:
+        """Read tasks, each by its id and the tenant that it must be of, "" for any.
+
+        None stands for what is unknown, purged or another tenant's; the server does the same for each.
+        """
+        if not wanted:
+            return []
+        replies = await self._run("fetch", tasks=[part for pair in wanted for part in pair])
+        return self._tasks([task_id for task_id, _ in wanted], replies)
 
     async def watch(self, ids: Sequence[str], inbox: str) -> list[Task | None]:
         """Read tasks, and have *inbox* told `finished <id>` when those that are not finished end.

@@ -47,6 +47,28 @@ async def test_metrics_count_without_names(nobody: Client, client: Client) -> No
     assert all(line.startswith(("#", "taskqueue_")) for line in lines)
 
 
+async def test_metrics_tell_what_providers_are_at(nobody: Client, queue: TaskQueue) -> None:
+    """Each is in one of the conditions; what is not limited has no number."""
+    assert "taskqueue_provider" not in (await nobody.get("/metrics")).text
+    await queue.set_limit(provider="openai", concurrency=7)
+    await queue.pause(provider="openai")
+    await queue.set_limit(provider="spare", rate=5)
+
+    lines = (await nobody.get("/metrics")).text.splitlines()
+
+    conditions = [
+        line for line in lines if line.startswith("taskqueue_provider_condition{") and line.endswith(" 1")
+    ]
+    assert conditions == [
+        'taskqueue_provider_condition{provider="openai",condition="paused"} 1',
+        'taskqueue_provider_condition{provider="spare",condition="ready"} 1',
+    ]
+    for line in ("running", "failures", "opens_in_seconds", "waiting_types"):
+        assert f'taskqueue_provider_{line}{{provider="spare"}} 0' in " ".join(lines)
+    assert 'taskqueue_provider_allowed{provider="openai"} 7' in lines
+    assert not [line for line in lines if line.startswith('taskqueue_provider_allowed{provider="spare"}')]
+
+
 async def test_buckets_add_up(nobody: Client) -> None:
     """Each bucket of the histogram has what is in those before it."""
     for _ in range(3):

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.api import finished_body
-from taskqueue.api.json import DEEPEST, MOST_VALUES, NotJson, dumps, loads
+from taskqueue.api.json import dumps
 from taskqueue.api.schemas import instant, is_visible, status_body
+from taskqueue.strict_json import DEEPEST, MOST_VALUES, NotJson, loads
 from taskqueue.task import Task, TaskError, TaskState
 
 

@@ -119,6 +119,66 @@ def test_limits_are_set_and_shown(cli: Run) -> None:
     )
 
 
+def test_a_provider_is_limited_and_shown(cli: Run) -> None:
+    """Each option alone and together; none takes one away, and what is left out stays."""
+    first = ("--concurrency", "9", "--lowest", "2", "--rate", "60", "--period", "10s", "--tokens", "1000")
+    assert cli("limits", "set", "--provider", "openai", *first).out == "changed: provider openai\n"
+    assert cli("limits", "set", "--provider", "openai", "--breaker", "3", "--json").json == {
+        "type": None,
+        "tenant": None,
+        "provider": "openai",
+        "changed": True,
+    }
+
+    assert cli("limits", "show", "--json").json == [
+        {
+            "provider": "openai",
+            "condition": "ready",
+            "opensInSeconds": None,
+            "used": 0,
+            "allowed": 9,
+            "failures": 0,
+            "waitingTypes": [],
+            "concurrency": 9,
+            "lowest": 2,
+            "rate": 60,
+            "periodSeconds": 10.0,
+            "tokens": 1000,
+            "breaker": 3,
+        }
+    ]
+    [row] = [line for line in cli("limits", "show").out.splitlines() if "openai" in line]
+    assert " ".join(row.split()) == "openai ready - 0 9 2 to 9 60 in 10.0 s 1000 0 of 3 -"
+
+    cli("limits", "set", "--provider", "openai", "--concurrency", "none", "--rate", "5", "--tokens", "none")
+    [shown] = cli("limits", "show", "--json").json
+    assert (shown["concurrency"], shown["lowest"], shown["allowed"]) == (None, None, None)
+    assert (shown["rate"], shown["periodSeconds"], shown["tokens"]) == (5, 60.0, None)
+
+
+def test_what_was_learned_about_a_provider_is_forgotten(cli: Run) -> None:
+    """And the provider itself, when nothing is set any more."""
+    cli("limits", "set", "--provider", "openai", "--rate", "5")
+
+    assert cli("limits", "set", "--provider", "openai", "--rate", "none").code == 0
+    assert len(cli("limits", "show", "--json").json) == 1
+    assert cli("limits", "set", "--provider", "openai", "--reset").code == 0
+    assert cli("limits", "show", "--json").json == []
+
+
+def test_a_provider_is_paused_and_resumed(cli: Run) -> None:
+    """As types and tenants are."""
+    assert cli("pause", "--provider", "openai").out == "paused: provider openai\n"
+    assert [one["condition"] for one in cli("limits", "show", "--json").json] == ["paused"]
+
+    resumed = cli("resume", "--provider", "openai", "--json").json
+    assert resumed == {"resumed": True, "type": None, "tenant": None, "provider": "openai"}
+    assert [one["condition"] for one in cli("limits", "show", "--json").json] == ["ready"]
+    refused = cli("pause", "--provider", "openai", "--type", "GROK")
+    assert refused.code == 2
+    assert "provider: 'openai' is not accepted; it must be left out where a type" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,6 +193,17 @@ def test_limits_are_set_and_shown(cli: Run) -> None:
         (("--type", "A", "--weight", "2"), "only tenants have one"),
         (("--tenant", "a", "--weight", "0"), "weight: 0 is not accepted"),
         (("--type", "not a type", "--concurrency", "3"), "type: 'not a type' is not accepted"),
+        (("--type", "A", "--provider", "b", "--concurrency", "3"), "--type or --tenant or --provider"),
+        (("--provider", "b"), "nothing to change"),
+        (("--provider", "b c", "--rate", "3"), "provider: 'b c' is not accepted"),
+        (("--provider", "b", "--rate", "-3"), "--rate: '-3' is not accepted"),
+        (("--provider", "b", "--period", "3s"), "period: datetime.timedelta(seconds=3) is not accepted"),
+        (("--provider", "b", "--rate", "3", "--period", "soon"), "--period: 'soon' is not accepted"),
+        (("--provider", "b", "--lowest", "2"), "lowest: 2 is not accepted; it must be given together"),
+        (("--provider", "b", "--concurrency", "1", "--lowest", "2"), "at most the concurrency"),
+        (("--provider", "b", "--weight", "2"), "left out for a provider: only tenants have one"),
+        (("--type", "A", "--tokens", "2"), "tokens: 2 is not accepted; it must be left out for a type"),
+        (("--tenant", "a", "--reset"), "only about providers something is learned"),
     ],
 )
 def test_a_wrong_limit_is_bad_input(cli: Run, arguments: tuple[str, ...], message: str) -> None:

@@ -132,7 +132,7 @@ def finished(client: httpx.Client, task_id: str) -> dict[str, Any]:
         found.update(client.get(f"/v1/async/task/{task_id}").json())
         return found["task"]["status"] in {"COMPLETED", "FAILED"}
 
-    wait_until(is_finished, "the task has finished")
+    wait_until(is_finished, "the task has finished", timeout=30)
     return found
 
 
@@ -151,7 +151,7 @@ def receiving() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     came: list[dict[str, Any]] = []
 
     class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  named by the library
+        def do_POST(self) -> None:
             came.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
@@ -187,7 +187,7 @@ def test_the_demo_needs_nothing_and_leaves_nothing(
         ended = finished(served.client, tried(served.line)["task"]["id"])
         types = served.client.get("/openapi.json").json()["components"]["schemas"]["TaskRequest"]["oneOf"]
         task_id = submit(served.client, webhook={"url": hook})
-        wait_until(lambda: came, "the webhook was delivered")
+        wait_until(lambda: came, "the webhook was delivered", timeout=20)
         health = served.client.get("/healthz").json()
     said = "".join(served.said)
     folder = Path(re.findall(r"embedded://(/tmp/tq-demo-\w+)", said)[0])
@@ -249,12 +249,12 @@ def test_handlers_of_a_module_do_the_work(program: Program, module: str) -> None
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_code_beats_the_environment_and_both_sides_use_the_same_queue(
-    program: Program, module: str, tmp_path: Path, url: str, queue_name: str, workers: str
+    program: Program, module: str, tmp_path: Path, workers: str
 ) -> None:
     """The scheduler's code names server and queue; the API hands its tasks in there, and nowhere else."""
     environment = os.environ | {
-        "MODULE_URL": url,
-        "MODULE_QUEUE": queue_name,
+        "MODULE_URL": os.environ["TASKQUEUE_URL"],
+        "MODULE_QUEUE": os.environ["TASKQUEUE_NAME"],
         "TASKQUEUE_URL": f"unix://{tmp_path}/none.sock",
         "TASKQUEUE_NAME": "another",
     }
@@ -301,7 +301,7 @@ def test_the_first_signal_ends_all_in_order(program: Program, module: str, tmp_p
             target=lambda: answers.append(client.post("/v1/monitor/chatgpt", json=payload, timeout=30))
         )
         calling.start()
-        wait_until((tmp_path / "started").exists, "the handler runs")
+        wait_until((tmp_path / "started").exists, "the handler runs", timeout=20)
 
         served.process.send_signal(signal.SIGTERM)
         wait_until(lambda: _is_refused(address), "nothing more is accepted")
@@ -334,7 +334,7 @@ def test_the_second_signal_ends_all_at_once(
         client = served.client
         address = (client.base_url.host, client.base_url.port)
         submit(client, "slow")
-        wait_until((tmp_path / "started").exists, "the handler runs")
+        wait_until((tmp_path / "started").exists, "the handler runs", timeout=20)
         wait_until(lambda: len(served.workers()) == 2, "both have been started")
 
         served.process.send_signal(number)
@@ -344,7 +344,7 @@ def test_the_second_signal_ends_all_at_once(
         code = served.end(5)
 
     assert code == 128 + number
-    wait_until(lambda: not any(is_alive(pid) for pid in served.workers()), "the workers are gone", timeout=2)
+    wait_until(lambda: not any(is_alive(pid) for pid in served.workers()), "the workers are gone", timeout=5)
     assert _is_refused(address)
 
 
@@ -357,7 +357,7 @@ def test_the_second_signal_takes_the_server_of_a_demo_with_it(
         folder = Path(re.findall(r"embedded://(/tmp/tq-demo-\w+)", "".join(served.said))[0])
         pids = [int((folder / f"{name}.lock").read_text().split()[0]) for name in ("guard", "server")]
         assert all(is_alive(pid) for pid in pids)
-        wait_until(lambda: served.workers(), "the worker has been started")
+        wait_until(served.workers, "the worker has been started")
 
         served.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "a second signal exits at once" in "".join(served.said), "it has heard the first")

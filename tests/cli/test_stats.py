@@ -23,6 +23,7 @@ def test_an_empty_queue_has_zeros(cli: Run) -> None:
         "priorityBreakdown": [],
         "oldestAgeMs": None,
         "limits": [],
+        "providers": [],
     }
     assert cli("stats").code == 0
 
@@ -56,6 +57,21 @@ def test_what_runs_is_counted(cli: Run, claimed: Callable[[], None]) -> None:
     assert [line.split()[:4] for line in table.splitlines() if "CHATGPT" in line] == [
         ["type", "CHATGPT", "7", "1"]
     ]
+
+
+def test_providers_are_shown_with_the_whole_queue(cli: Run) -> None:
+    """What they are at; a type or a tenant has none of its own."""
+    cli("limits", "set", "--provider", "openai", "--concurrency", "7")
+    cli("pause", "--provider", "openai")
+
+    for command in (("stats",), ("top", "--once")):
+        [shown] = cli(*command, "--json").json["providers"]
+        assert (shown["provider"], shown["condition"], shown["concurrency"]) == ("openai", "paused", 7)
+        assert [line.split()[:5] for line in cli(*command).out.splitlines() if "openai" in line] == [
+            ["openai", "paused", "-", "0", "7"]
+        ]
+    assert "providers" not in cli("stats", "--tenant", "acme", "--json").json
+    assert "openai" not in cli("stats", "--type", "GROK").out
 
 
 def test_a_type_and_a_tenant_can_be_counted_alone(cli: Run) -> None:

@@ -86,6 +86,11 @@ def test_an_operators_script(blocking: BlockingTaskQueue, url: str, queue_name: 
     assert {(limit.scope, limit.name) for limit in blocking.limits()} == {("type", "ADD"), ("tenant", "bob")}
     blocking.resume(tenant="bob")
     assert blocking.is_paused() is False
+    blocking.set_limit(provider="openai", concurrency=2, rate=60, lowest=1)
+    blocking.pause(provider="openai")
+    assert [(state.name, state.condition) for state in blocking.providers()] == [("openai", "paused")]
+    blocking.resume(provider="openai")
+    assert [(state.condition, state.rate) for state in blocking.providers()] == [("ready", 60)]
 
     broken = blocking.enqueue("BREAK", {})
     work(url, queue_name)

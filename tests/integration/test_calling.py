@@ -47,7 +47,7 @@ async def opened(server: RealServer, **options: Any) -> AsyncIterator[Store]:
 
 
 class Flaky:
-    """A wire that meets an error before, or after, the first calls of EVALSHA are run."""
+    """A wire that meets an error before, or after, the first calls of scripts are run."""
 
     def __init__(self, wire: Any, errors: list[Exception], *, after: bool) -> None:
         self._wire = wire
@@ -58,7 +58,7 @@ class Flaky:
         return getattr(self._wire, name)
 
     async def call(self, command: str, *arguments: Any) -> Any:
-        error = self.errors.pop(0) if self.errors and command == "EVALSHA" else None
+        error = self.errors.pop(0) if self.errors and command in {"EVALSHA", "FCALL"} else None
         if error is not None and not self._after:
             raise error
         reply = await self._wire.call(command, *arguments)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -18,12 +15,10 @@ from taskqueue import TaskQueue, TaskState
 from taskqueue.cli.deliveries import add_deliveries
 from taskqueue.names import WEBHOOK_TYPE
 from taskqueue.testing import FakeClock
-from taskqueue.webhooks import SecretBox, WebhookSecrets
 from taskqueue.webhooks.delivering import wait_after
 from tests.integration.webhook_receiver import receiver, silence, status
 
 MINUTES = [2, 4, 8, 16]
-SECRET = "5f" * 16 + "0123456789abcdef" * 2
 
 
 @pytest.fixture
@@ -163,37 +158,3 @@ async def test_a_scheduler_of_a_user_may_have_its_own_way(queue: TaskQueue) -> N
     async with scheduler:
         task = await queue.enqueue("CHATGPT", {}, webhook="https://example.org")
         await until(lambda: told == [task.id])
-
-
-async def test_deliveries_are_signed_where_a_tenant_has_a_secret(queue: TaskQueue) -> None:
-    """By the contract's rule, anew for each attempt; a receiver checks it with nothing of ours."""
-    secret = (await WebhookSecrets(queue, SecretBox(bytes.fromhex(SECRET))).renew("acme")).secret
-    async with receiver(status(204)) as seen, delivering(queue, secret=SECRET):
-        signed = await queue.enqueue("CHATGPT", {}, tenant="acme", webhook=seen.url())
-        await until(lambda: len(seen.requests) == 1)
-        await queue.enqueue("CHATGPT", {}, tenant="other", webhook=seen.url())
-        await until(lambda: len(seen.requests) == 2)
-
-    first, second = seen.requests
-    stamp = first.headers["X-Cloro-Timestamp"]
-    message = f"{int(stamp)}.".encode() + first.body
-    expected = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
-    assert first.headers["X-Cloro-Signature"] == f"v1={expected}"
-    assert first.headers["X-Cloro-Webhook-Id"] == f"{signed.id}-1"
-    assert abs(time.time() - int(stamp)) < 60
-    assert not any(name.startswith("X-Cloro") for name in second.headers)
-
-
-async def test_a_process_without_the_secret_sends_nothing_unsigned(queue: TaskQueue) -> None:
-    """The delivery waits for one that has it."""
-    await WebhookSecrets(queue, SecretBox(bytes.fromhex(SECRET))).renew("acme")
-    async with receiver(status(204)) as seen, delivering(queue):
-        await queue.enqueue("CHATGPT", {}, tenant="acme", webhook=seen.url())
-        while not (found := [task async for task in queue.tasks(type=WEBHOOK_TYPE)]) or (
-            found[0].not_before is None
-        ):
-            await asyncio.sleep(0.01)
-
-    assert seen.connections == 0
-    assert found[0].error is not None
-    assert "TASKQUEUE_SECRET" in found[0].error.message

@@ -222,6 +222,12 @@ class Scene:
         assert at != -2, f"{key} does not exist"
         return None if at == -1 else int(at) - self.clock()
 
+    def calls_since(self, before: dict[str, Any]) -> dict[str, int]:
+        """Return how often the server ran each command since *before*, an `INFO commandstats`."""
+        now = self.client.info("commandstats")
+        calls = {name: each["calls"] - before.get(name, {"calls": 0})["calls"] for name, each in now.items()}
+        return {name: count for name, count in calls.items() if count and "info" not in name}
+
     def names(self) -> set[bytes]:
         """Return all keys of the queue."""
         pattern = self.keys.prefix.replace("{", "\\{") + "*"

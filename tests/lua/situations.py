@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,11 +9,22 @@ from typing import Any
 import pytest
 
 from taskqueue.codec import encode_value
-from taskqueue.store import ClaimedTask, Completion, Failure, RateRequest, Release
+from taskqueue.store import Completion, Failure, RateRequest, Release, Verdict
 from taskqueue.store.rates import RateTicket, Whole
+from tests.lua.prepared import (
+    CHAINS,
+    TYPES,
+    Act,
+    Held,
+    break_indexes,
+    claimed_before,
+    days_pass,
+    leases_run_out,
+    set_secret,
+    time_passes,
+)
 from tests.lua.scene import BOOM, LEASE_MS, Scene
 
-TYPES = ("GROK", "GEMINI")
 RESULT = encode_value({"answer": 42}, field="result", max_bytes=100)
 VALUE = b"\x05"
 OF_ALL_STATES = ["acme-1", "zeta-late", "done", "dead", "cancelled", "held", "ghost"]
@@ -30,10 +40,6 @@ class Call:
     async def make(self, scene: Scene) -> Any:
         """Make this one call, past everything that the store does around it."""
         return await scene.store._caller.run(self.script, **self.arguments)
-
-
-Held = dict[str, ClaimedTask]
-Act = Callable[[Scene, Held], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -56,84 +62,6 @@ class Situation:
 
     def __str__(self) -> str:
         return f"{self.script}-{self.about}".replace(" ", "_")
-
-
-async def prepare(scene: Scene) -> Held:
-    """Fill the queue: two types, three tenants, every state, limits, keys, waiters; return what is held."""
-    await scene.store.set_limit(tenant="acme", concurrency=9, weight=2)
-    await scene.store.set_limit(type="GROK", concurrency=50)
-    await scene.store.pause(tenant="paused")
-    for tenant in ("acme", "zeta", "paused"):
-        await scene.enqueue(f"{tenant}-1", f"{tenant}-2", tenant=tenant, priority=3)
-        await scene.enqueue(f"{tenant}-key", tenant=tenant, type="GEMINI", priority=4, idempotency_key="k")
-        await scene.enqueue(f"{tenant}-late", tenant=tenant, delay=timedelta(seconds=30))
-    await scene.enqueue("reserved", tenant="acme", reserve=True)
-    await scene.enqueue("dead", "done", "cancelled", tenant="acme", type="DONE", priority=9)
-    await scene.enqueue("dead-key", tenant="acme", type="DONE", priority=9, idempotency_key="dead")
-    dead, done, cancelled, dead_key = (await scene.claim(("DONE",))).tasks
-    await scene.fail(dead, dead_key)
-    await scene.complete(done)
-    await scene.store.fail([Failure(cancelled.id, cancelled.token, BOOM, cancelled=True)])
-    names = ("held", "held-key", "stopping", "expired", "expired-third")
-    for name in names:
-        key = "held" if name == "held-key" else None
-        await scene.enqueue(name, tenant="acme", priority=10, type="HELD", idempotency_key=key)
-    for _ in range(2):
-        for claimed in (await scene.claim(("HELD",))).tasks:
-            if claimed.id == "expired-third":
-                scene.client.zadd(scene.keys.leased, {claimed.id: 1})
-                await scene.store.reap(LEASE_MS)
-            else:
-                await scene.release(claimed)
-    await prepare_credits(scene)
-    await prepare_accounts(scene)
-    held = {claimed.id: claimed for claimed in (await scene.claim(("HELD", "PAID"))).tasks}
-    await scene.store.cancel("stopping")
-    await scene.store.watch([*names, "acme-1", "zeta-late"], "somebody")
-    await scene.store.extend("worker-1", [(task.id, task.token) for task in held.values()], LEASE_MS)
-    return held
-
-
-async def prepare_credits(scene: Scene) -> None:
-    """Meter two tenants: one has tasks that run, wait for credits and tell a webhook; one has none left."""
-    await scene.store.grant("metered", 20)
-    await scene.store.grant("broke", 5)
-    for name, cost, hold in (("paid", 3, 9), ("paid-more", 4, None), ("paid-later", 8, None)):
-        await scene.enqueue(
-            name, tenant="metered", type="PAID", cost=cost, hold=hold, webhook="https://a.example"
-        )
-    await scene.enqueue("told", type="PAID", webhook="https://b.example/x")
-    await scene.enqueue("broke-1", "broke-2", tenant="broke", cost=5, webhook="https://a.example")
-    await scene.store.grant("broke", -3)
-
-
-async def prepare_accounts(scene: Scene) -> None:
-    """Give two tenants API keys, one of which ends soon and one of which is in use; a plan; secrets."""
-    store = scene.store
-    for number, tenant in enumerate(("acme", "acme", "zeta")):
-        await store.create_key(f"key-{number}", f"digest-{number}", tenant=tenant, name="", rate=5)
-    await store.rotate_key("key-0", "key-3", "digest-3", 60_000)
-    await store.touch_keys(["key-1"], 1000)
-    await store.admit([RateRequest("key-1", "GET /a", 5)])
-    await store.set_plan("acme", per_cycle=500, resets_at_ms=1)
-    for sealed in (b"first", b"second"):
-        await set_secret(scene, "acme", sealed)
-
-
-async def time_passes(scene: Scene, held: Held) -> None:
-    """Make delayed tasks due."""
-    scene.advance(30_000)
-
-
-async def leases_run_out(scene: Scene, held: Held) -> None:
-    """Let three leases end; the next reap takes one to the queue, one to the dead, one to its cancel."""
-    gone = {name: scene.clock() - 1 for name in ("expired", "expired-third", "stopping")}
-    scene.client.zadd(scene.keys.leased, gone)
-
-
-async def claimed_before(scene: Scene, held: Held) -> None:
-    """Make the claim whose repeat is looked at."""
-    await scene.claim(TYPES, limit=2, request="again")
 
 
 def completions(held: Held) -> list[Completion]:
@@ -187,6 +115,23 @@ SITUATIONS = [
         meanwhile=claimed_before,
     ),
     Situation("claim", "credits", lambda scene, held: scene.claim(("GROK", "PAID"), limit=9)),
+    Situation("claim", "without room", lambda scene, held: scene.claim(("ROUTED",), chains=CHAINS)),
+    Situation(
+        "claim",
+        "for a new provider",
+        lambda scene, held: scene.claim(("ROUTED",), chains={"ROUTED": ("alpha", "gamma")}),
+    ),
+    Situation(
+        "complete",
+        "with tokens",
+        lambda scene, held: scene.store.complete(
+            [Completion("routed-1", held["routed-1"].token, RESULT, tokens=70)],
+            scene.request(("ROUTED",), chains=CHAINS),
+        ),
+        halfway=lambda scene, held: scene.store.complete(
+            [Completion("routed-1", held["routed-1"].token, RESULT, tokens=70)]
+        ),
+    ),
     Situation(
         "complete",
         "charged",
@@ -215,6 +160,7 @@ SITUATIONS = [
                 Failure("expired", held["expired"].token, BOOM, 0),
                 Failure("paid", held["paid"].token, BOOM, 0),
                 Failure("told", held["told"].token, BOOM),
+                Failure("routed-1", held["routed-1"].token, BOOM, 0),
             ]
         ),
     ),
@@ -227,9 +173,14 @@ SITUATIONS = [
                 Release("held-key", held["held-key"].token, 2000),
                 Release("stopping", held["stopping"].token),
                 Release("paid", held["paid"].token),
+                Release("routed-1", held["routed-1"].token),
             ]
         ),
     ),
+    Situation(
+        "switch", "to a new provider", lambda scene, held: leave(scene, held, "failed", ["beta", "gamma"])
+    ),
+    Situation("switch", "to none", lambda scene, held: leave(scene, held, "limited", ["beta"])),
     Situation(
         "extend",
         "some",
@@ -281,6 +232,17 @@ SITUATIONS = [
     Situation("pause", "queue", lambda scene, held: scene.store.pause()),
     Situation("resume", "tenant", lambda scene, held: scene.store.resume(tenant="paused")),
     Situation("resume", "queue", lambda scene, held: scene.store.resume()),
+    Situation(
+        "set_provider",
+        "limits",
+        lambda scene, held: scene.store.set_provider("alpha", {"max": "9", "rate": "none"}),
+    ),
+    Situation(
+        "set_provider",
+        "forgotten",
+        lambda scene, held: scene.store.set_provider("beta", {"paused": "none"}, fresh=True),
+    ),
+    Situation("providers", "two", lambda scene, held: scene.store.providers()),
     Situation("grant", "more", lambda scene, held: scene.store.grant("metered", 50)),
     Situation("grant", "less", lambda scene, held: scene.store.grant("metered", -50)),
     Situation("set_webhook_secret", "new", lambda scene, held: set_secret(scene, "zeta", b"new")),
@@ -355,9 +317,12 @@ async def clear(scene: Scene, source: str, delayed: int) -> None:
     )
 
 
-async def set_secret(scene: Scene, tenant: str, sealed: bytes) -> None:
-    """Renew the secret of a tenant's webhooks, with an overlap."""
-    await scene.store.set_webhook_secret(tenant, sealed, 60_000)
+async def leave(scene: Scene, held: Held, verdict: Verdict, following: list[str]) -> None:
+    """Take a running task away from its provider."""
+    token = held["routed-1"].token
+    await scene.store.switch(
+        "routed-1", token, left="alpha", verdict=verdict, after_ms=500, tokens=7, following=following
+    )
 
 
 async def create_key(scene: Scene, key_id: str, digest: str) -> None:
@@ -368,16 +333,6 @@ async def create_key(scene: Scene, key_id: str, digest: str) -> None:
 def requests(key_id: str) -> list[RateRequest]:
     """Return requests to two endpoints, too many for one of them."""
     return [RateRequest(key_id, "GET /a", 5)] * 9 + [RateRequest(key_id, "GET /b", 5)]
-
-
-async def days_pass(scene: Scene) -> None:
-    """Let everything expire that does."""
-    scene.advance(48 * 3600 * 1000)
-
-
-async def break_indexes(scene: Scene) -> None:
-    """Take away what a repair brings back."""
-    scene.client.delete(scene.keys.lanes("GROK"), scene.keys.due)
 
 
 class _Seen(Exception):

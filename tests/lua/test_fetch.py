@@ -21,6 +21,24 @@ async def test_tasks_are_read_in_the_order_asked_for(scene: Scene) -> None:
     assert await scene.store.fetch([]) == []
 
 
+async def test_what_is_anothers_is_as_good_as_unknown(scene: Scene) -> None:
+    """In every state; and the server does the same for both, however long the record is."""
+    payload = {"text": "x" * 100_000}
+    await scene.enqueue("done", "running", "queued", tenant="acme", payload=payload)
+    await scene.complete(await scene.claim_one())
+    await scene.claim_one()
+    await scene.enqueue("late", tenant="acme", payload=payload, delay=timedelta(seconds=5))
+
+    costs = []
+    for task_id in ("ghost", "done", "running", "queued", "late"):
+        before = scene.client.info("commandstats")
+        assert await scene.store.look([(task_id, "zeta")]) == [None]
+        costs.append(scene.calls_since(before))
+    assert costs == [costs[0]] * 5
+    found = await scene.store.look([("done", "acme"), ("done", "zeta"), ("ghost", "acme"), ("late", "")])
+    assert [None if task is None else task.id for task in found] == ["done", None, None, "late"]
+
+
 async def test_a_delayed_task_says_when_it_is_due(scene: Scene) -> None:
     """Until it is ready."""
     await scene.enqueue("late", delay=timedelta(seconds=5), tenant="acme")
@@ -76,8 +94,10 @@ async def test_a_record_of_a_newer_version_is_not_guessed_at(scene: Scene) -> No
     record = scene.client.get(scene.keys.task("a"))
     scene.client.set(scene.keys.task("a"), b"2" + record[1:])
 
-    with pytest.raises(QueueCorrupt, match="newer version"):
-        await scene.store.fetch(["a"])
+    for tenant in ("", "default", "acme"):
+        # Whose it is cannot be read, and its owner must not take it for lost.
+        with pytest.raises(QueueCorrupt, match="newer version"):
+            await scene.store.look([("a", tenant)])
     scene.client.set(scene.keys.task("a"), record)
 
 

@@ -8,8 +8,9 @@ from taskqueue.errors import ServerFull
 from taskqueue.scripts import script_names
 from taskqueue.store.calling import NoQueue
 from taskqueue.task import TaskState
+from tests.lua.prepared import prepare
 from tests.lua.scene import LEASE_MS, Scene
-from tests.lua.situations import SITUATIONS, Situation, call_of, prepare
+from tests.lua.situations import SITUATIONS, Situation, call_of
 
 SINGLE = {situation.script: situation for situation in reversed(SITUATIONS)}
 

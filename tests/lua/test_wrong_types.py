@@ -16,8 +16,9 @@ import pytest
 from taskqueue.errors import QueueCorrupt
 from taskqueue.scripts import script_names
 from tests.lua.conftest import MakeScene
+from tests.lua.prepared import prepare
 from tests.lua.scene import Scene, Snapshot
-from tests.lua.situations import SITUATIONS, Call, Situation, call_of, prepare
+from tests.lua.situations import SITUATIONS, Call, Situation, call_of
 
 POLICIES = ["strict", "fair_tenants"]
 LISTS = ("wake:", "inbox:")

@@ -22,6 +22,8 @@ TYPES = ("GROK", "GEMINI", "CHATGPT")
 TENANTS = ("acme", "acme.b", "zeta")
 METERED = TENANTS[:2]
 """Tenants that may be granted something, at once or later; the other one never is."""
+PROVIDERS = ("alpha", "beta")
+CHAINS = ((), (), ("alpha",), ("beta", "alpha"), ("alpha", "beta"))
 
 claims = Bundle("claims")
 known = Bundle("known")
@@ -48,15 +50,28 @@ class Machine(RuleBasedStateMachine):
 
     store: Store
     model: Model
+    told: dict[str, float]
+    """When the last claim of a type said that one of its providers opens, or a task is due; epoch ms."""
 
     @initialize(
         rule_name=st.sampled_from(["strict", "fair_within_priority", "fair_tenants"]),
         stride=st.sampled_from([None, None, 3]),
         granted=st.tuples(*[grants for _ in METERED]),
+        chains=st.tuples(*[st.sampled_from(CHAINS) for _ in TYPES]),
     )
-    def open(self, rule_name: str, stride: int | None, granted: tuple[int | None, ...]) -> None:
+    def open(
+        self,
+        rule_name: str,
+        stride: int | None,
+        granted: tuple[int | None, ...],
+        chains: tuple[tuple[str, ...], ...],
+    ) -> None:
         self.name = f"machine-{next(Running.numbers)}"
         self.model = Model(Order(stride), policy(rule_name), now=int(time.time() * 1000))
+        self.model.providers.chains = {
+            name: chain for name, chain in zip(TYPES, chains, strict=True) if chain
+        }
+        self.told: dict[str, float] = {}
         self.connector = Connector.parse(Running.server.url)
         wait(self.connector.open())
         self.store = Store(self.connector.client(), Keys(self.name), clock=lambda: self.model.now)
@@ -99,6 +114,7 @@ class Machine(RuleBasedStateMachine):
             assert (got.state, got.not_before_ms, got.sequence, got.crashes, got.charged) == (
                 task.state, task.due, task.sequence, task.crashes, task.charged if task.is_over else None,
             )  # fmt: skip
+            assert (got.provider, got.tried[:9]) == (task.provider, task.tried[:9])
             if task.error is not None:
                 assert got.error is not None
                 assert got.error.code == task.error

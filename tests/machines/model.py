@@ -6,12 +6,14 @@ the real scripts and this model with the same steps.
 
 from __future__ import annotations
 
-from collections.abc import Container
+import math
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from taskqueue.names import WEBHOOK_TYPE
 from taskqueue.ranking import Order, Policy, virtual_cost
 from tests.machines.accounts import POOR_AT_ONCE, Accounts, Charge
+from tests.machines.providers import Providers
 
 LEASE = 15_000
 GAP = 7_500
@@ -26,7 +28,7 @@ class ModelTask:
     """What the model knows of one task; of a delivery too, which is one.
 
     `most` is the most that may be charged, `hold` what its lease holds; `hook` names the lane of its
-    deliveries, `told` the task whose end a delivery tells.
+    deliveries, `told` the task whose end a delivery tells. `provider` is where it runs or ended.
     """
 
     id: str
@@ -54,6 +56,9 @@ class ModelTask:
     hold: int | None = None
     charged: int = 0
     error: str | None = None
+    provider: str | None = None
+    is_probe: bool = False
+    tried: tuple[str, ...] = ()
 
     @property
     def lane(self) -> Lane:
@@ -80,6 +85,7 @@ class Model:
     now: int
     tasks: dict[str, ModelTask] = field(default_factory=dict)
     accounts: Accounts = field(default_factory=Accounts)
+    providers: Providers = field(default_factory=Providers)
     sequence: int = 0
     most_of_type: dict[str, int] = field(default_factory=dict)
     most_of_tenant: dict[str, int] = field(default_factory=dict)
@@ -119,6 +125,44 @@ class Model:
         """Credits that the tenant's running tasks hold."""
         running = [t for t in self.tasks.values() if t.tenant == tenant and t.state == "PROCESSING"]
         return sum(task.hold or 0 for task in running)
+
+    def at(self, provider: str) -> list[ModelTask]:
+        """Return the tasks that run at a provider."""
+        return [t for t in self.tasks.values() if t.provider == provider and t.state == "PROCESSING"]
+
+    def provider_room(self, name: str) -> float:
+        """How many tasks may start at a provider."""
+        running = self.at(name)
+        probes = sum(task.is_probe for task in running)
+        return self.providers.named(name).room(self.now, len(running), probes)
+
+    def first_with_room(self, names: Iterable[str]) -> str | None:
+        """Return the provider that gets the next task."""
+        return next((name for name in names if self.provider_room(name) > 0), None)
+
+    def has_provider(self, type_: str) -> bool:
+        """Whether a task of that type could be sent somewhere, or need not be."""
+        chain = self.providers.chains.get(type_)
+        return not chain or self.first_with_room(chain) is not None
+
+    def is_runnable(self, type_: str) -> bool:
+        """Whether tasks of that type could run, as far as anything but providers is concerned."""
+        if "queue:" in self.paused or self.type_room(type_) <= 0:
+            return False
+        return any(lane[0] == type_ and self.may_run(lane) for lane in self.ready())
+
+    def first_opening(self, names: Iterable[str]) -> float:
+        """When the first of these providers opens by itself; infinite if none does."""
+        return min((self.providers.named(name).opens_at(self.now) for name in names), default=math.inf)
+
+    def next_at(self, types: Iterable[str]) -> float:
+        """When a claim of these types may find more than now: a task is due, or a provider opens."""
+        due = [task.due for task in self.tasks.values() if task.due is not None]
+        found = min(due, default=math.inf)
+        for type_ in types:
+            if self.is_runnable(type_) and not self.has_provider(type_):
+                found = min(found, self.first_opening(self.providers.chains[type_]))
+        return found
 
     def ready(self, without: Container[str] = ()) -> dict[Lane, list[ModelTask]]:
         """Ready tasks by lane, best first."""
@@ -167,7 +211,8 @@ class Model:
                 lane: tasks[0]
                 for lane, tasks in self.ready(without=poor).items()
                 if left.get(lane[0], 0) > 0 and lane not in closed and self.may_run(lane)
-            }
+                and self.has_provider(lane[0])
+            }  # fmt: skip
             if not heads:
                 break
             task = heads[max(heads, key=lambda lane: self._place(lane, heads[lane]))]
@@ -197,12 +242,40 @@ class Model:
         task.outcome = None
         task.deadline = self.now + LEASE
         task.hold = int(min(task.most, free)) if self.accounts.is_metered(task.tenant) else None
+        self._send(task, self.providers.chains.get(task.type, ()))
+
+    def _send(self, task: ModelTask, names: Iterable[str]) -> None:
+        """Let a task run at the first of these providers that has room."""
+        task.provider, task.is_probe = None, False
+        if (name := self.first_with_room(names)) is not None:
+            provider = self.providers.known.setdefault(name, self.providers.named(name))
+            task.provider, task.is_probe = name, provider.has_failed
+
+    def switch(
+        self, task_id: str, token: str, left: str, verdict: str, after: int, following: list[str]
+    ) -> tuple[str | None, float | None] | None:
+        """Move a running task to another provider; where it goes, or in how many ms one opens. None: stale."""
+        task = self.tasks.get(task_id)
+        if task is None or task.state != "PROCESSING" or task.token != token:
+            return None
+        if task.provider == left:
+            self.providers.known[left].judge(verdict, after, self.now, len(self.at(left)))
+            task.tried += (f"{left}:{verdict}",)
+            task.provider = None
+            self._send(task, following)
+        if task.provider is not None:
+            return task.provider, None
+        opens = self.first_opening(following)
+        return None, opens - self.now if opens < math.inf else None
 
     def _end(self, task: ModelTask, state: str, outcome: str, asked: int = 0) -> None:
         """End a task that is queued or runs: charge it if it completes, tell its webhook."""
         is_metered = task.hold is not None
         task.charged = self._end_hold(task, asked)
         if state == "COMPLETED":
+            if task.provider is not None:
+                used = len(self.at(task.provider))
+                self.providers.known[task.provider].judge("answered", 0, self.now, used)
             self.accounts.history.append(Charge(task.tenant, task.id, task.charged, is_metered))
         task.state, task.outcome, task.due = state, outcome, None
         if task.hook:
@@ -253,7 +326,7 @@ class Model:
 
     def _requeue(self, task: ModelTask, outcome: str) -> None:
         self._end_hold(task)
-        task.state, task.outcome = "QUEUED", outcome
+        task.state, task.outcome, task.provider = "QUEUED", outcome, None
 
     def reap(self) -> tuple[set[str], set[str], set[str]] | None:
         """Take expired leases back, the oldest first; None while it holds."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
-from tests.machines.machine import TENANTS, Running, wait
+from tests.machines.machine import TENANTS, TYPES, Running, wait
 from tests.machines.operators import Operators
 from tests.machines.producers import Producers
 from tests.machines.workers import Workers
@@ -51,6 +52,34 @@ class Engine(Producers, Workers, Operators):
                 )  # fmt: skip
             else:
                 assert balance is None
+
+    @invariant()
+    def providers_agree(self) -> None:
+        """Used is a recount of what runs there; a provider is open, full or probing as the model says."""
+        if not hasattr(self, "store"):
+            return
+        model = self.model
+        states = wait(self.store.providers())
+        assert [state.name for state in states] == sorted(model.providers.known)
+        for state in states:
+            provider = model.providers.known[state.name]
+            allowed, opens_at = provider.now_allowed, provider.opens_at(model.now)
+            assert (state.used, state.failures) == (len(model.at(state.name)), provider.failures)
+            assert state.allowed == (None if allowed == math.inf else math.floor(allowed))
+            assert state.opens_in == (None if opens_at == math.inf else (opens_at - model.now) / 1000)
+            has_room = model.provider_room(state.name) > 0
+            assert has_room == (state.condition in {"ready", "probing"}) or state.condition == "probing"
+
+    @invariant()
+    def nobody_sleeps_while_there_is_work(self) -> None:
+        """A type that could run has its marker, or its last claim said an instant that has come."""
+        if not hasattr(self, "store"):
+            return
+        with Running.server.client() as client:
+            for name in TYPES:
+                if self.model.is_runnable(name) and self.model.has_provider(name):
+                    is_awake = client.exists(self.store.keys.wake(name))
+                    assert is_awake or self.told[name] <= self.model.now
 
     async def _balances(self) -> list[object]:
         return [await self.store.balance(tenant) for tenant in TENANTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hypothesis import strategies as st
@@ -106,6 +107,40 @@ class Workers(Machine):
         token = {"right": token, "foreign": foreign[1] + "x", "garbage": ""}[kind]
         self._end(task_id, token, outcome, wait_ms, self._charge(task_id, charge), times=1 + repeat)
 
+    @precondition(lambda self: self.running())
+    @rule(
+        which=st.integers(0, 9),
+        verdict=st.sampled_from(["failed", "failed", "limited", "answered", "misconfigured", "left"]),
+        after=st.sampled_from([0, 0, 300, 20_000]),
+        goes_on=st.booleans(),
+        repeats=st.integers(0, 2),
+        is_foreign=st.sampled_from([False, False, False, True]),
+    )
+    def switch(  # noqa: PLR0917 - Hypothesis fills them by name
+        self, which: int, verdict: Any, after: int, goes_on: bool, repeats: int, is_foreign: bool
+    ) -> None:
+        """A task leaves its provider for the others of its chain, or for none; the reply may get lost."""
+        task_id, token = self._lease(which)
+        task = self.model.tasks[task_id]
+        left = task.provider or "alpha"
+        chain = self.model.providers.chains.get(task.type, ())
+        following = [name for name in chain if name != left] if goes_on else []
+        token += "x" if is_foreign else ""
+        for _ in range(1 + repeats):
+            expected = self.model.switch(task_id, token, left, verdict, after, following)
+            got = wait(
+                self.store.switch(
+                    task_id, token, left=left, verdict=verdict, after_ms=after, following=following
+                )
+            )
+            assert got.is_stale == (expected is None)
+            if expected is not None:
+                provider, opens_in = expected
+                assert (got.provider, got.opens_in) == (
+                    provider,
+                    None if opens_in is None else opens_in / 1000,
+                )
+
     @rule(held=claims)
     def extend(self, held: Any) -> None:
         task_id, token = held
@@ -128,7 +163,8 @@ class Workers(Machine):
         return task.id, task.token
 
     def _request(self, slots: dict[str, int], limit: int) -> ClaimRequest:
-        return ClaimRequest("worker", f"r{next(self.requests)}", slots, limit, LEASE)
+        chains = self.model.providers.chains
+        return ClaimRequest("worker", f"r{next(self.requests)}", slots, limit, LEASE, chains)
 
     def _claim(self, asked: ClaimRequest) -> list[Lease]:
         return self._agreed(wait(self.store.claim(asked)), asked)
@@ -143,12 +179,13 @@ class Workers(Machine):
     def _agreed(self, got: Claim, asked: ClaimRequest) -> list[Lease]:
         """Hold the answer to a claim against the model, and return its leases."""
         expected = self.model.claim(asked.slots, asked.limit, asked.request)
-        assert [(t.id, t.token, t.attempt, t.deliveries, t.crashes) for t in got.tasks] == [
-            (t.id, t.token, t.attempt, t.deliveries, t.crashes) for t in expected
+        assert [(t.id, t.token, t.attempt, t.deliveries, t.crashes, t.provider) for t in got.tasks] == [
+            (t.id, t.token, t.attempt, t.deliveries, t.crashes, t.provider) for t in expected
         ]
-        due = [task.due for task in self.model.tasks.values() if task.due is not None]
-        wanted = max(0, min(due) - self.model.now) / 1000 if due else None
+        next_at = self.model.next_at(asked.slots)
+        wanted = max(0, next_at - self.model.now) / 1000 if next_at < math.inf else None
         assert got.next_in == wanted
+        self.told.update(dict.fromkeys(asked.slots, next_at))
         return [(task.id, task.token) for task in got.tasks]
 
     def _charge(self, task_id: str, word: str | None) -> int | None:

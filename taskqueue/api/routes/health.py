@@ -47,10 +47,11 @@ async def metrics(service: Service, exchange: Exchange) -> Reply:
         raise route_not_found(exchange.scope["path"])
     try:
         async with asyncio.timeout(PATIENCE):
-            stats = await service.queue.stats()
+            stats, providers = await asyncio.gather(service.queue.stats(), service.queue.providers())
     except (TaskQueueError, TimeoutError):
-        stats = None
-    return Reply(200, service.metrics.text(stats).encode(), content_type=(b"content-type", CONTENT_TYPE))
+        stats, providers = None, []
+    text = service.metrics.text(stats, providers)
+    return Reply(200, text.encode(), content_type=(b"content-type", CONTENT_TYPE))
 
 
 async def openapi(service: Service, _: Exchange) -> Reply:

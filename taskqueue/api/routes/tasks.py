@@ -141,7 +141,7 @@ async def find(service: Service, exchange: Exchange) -> Task:
         ApiError: 404, the same for what is unknown and for what is another tenant's.
     """
     named, tenant = exchange.parameter("task_id"), exchange.tenant
-    task = await service.queue.get(named)
+    task = await service.queue.get(named, tenant=tenant)
     if task is not None and is_visible(task, tenant):
         return task
     try:
@@ -170,7 +170,7 @@ async def cancel(service: Service, exchange: Exchange) -> Reply:
 
 async def list_tasks(service: Service, exchange: Exchange) -> Reply:
     """Go through the tenant's tasks, page by page (ours)."""
-    listing = Listing.parse(exchange.query("status", "taskType", "limit", "cursor"))
-    tasks, cursor = await listing.page(service.queue, exchange.tenant)
+    query = exchange.query("status", "taskType", "limit", "cursor")
+    tasks, cursor = await Listing.parse(query, service.queue, exchange.tenant).page()
     shown = [{"task": task_block(task), "credits": credits_block(task)} for task in tasks]
     return json_reply({"tasks": shown, "nextCursor": cursor})

@@ -1,0 +1,241 @@
+"""A service with two tenants, `acme` and `globex`, and one with `globex` alone.
+
+Whatever globex asks, it must be answered the same in both: then nothing tells it of acme. Nobody works
+here, and the clock stands still, so that two answers differ only where the services do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import httpx
+import redis
+
+from taskqueue import TaskQueue
+from taskqueue.accounts import Accounts
+from taskqueue.api import ApiOptions, create_app
+from taskqueue.codec import encode_error, encode_value
+from taskqueue.contract import TASK_TYPES
+from taskqueue.store import ClaimRequest, Completion, Failure
+from taskqueue.task import TaskError
+from taskqueue.testing import FakeClock
+from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conftest import PROMPT, SECRET
+from tests.audit import audit, dump
+from tests.servers import RealServer
+
+CANARY = "canary"
+NAME = "NAME"
+"""Stands in paths and bodies of a `Case` for the name of a task, or of an idempotency key."""
+
+KEYED: dict[str, Any] = {"taskType": "CHATGPT", "payload": PROMPT, "idempotencyKey": NAME}
+LATE = timedelta(hours=1)
+# Types for the states that tasks of both tenants are brought to, so that each claim takes what it means.
+_DONE, _RUNNING, _QUEUED = "GEMINI", "COPILOT", "CHATGPT"
+_SECONDS = 10_000
+
+
+class Case(NamedTuple):
+    """How a route is asked.
+
+    Attributes:
+        body: JSON; None for none.
+        query: Of the address.
+        is_read: Whether it changes nothing, so that it costs the same whoever else there is.
+        is_for_operators: Whether it tells of the whole service, to those who run it.
+    """
+
+    body: Any = None
+    query: str = ""
+    is_read: bool = False
+    is_for_operators: bool = False
+
+
+_MONITORED = {"query": "x", "country": "US"}
+CASES: dict[str, Case] = {
+    "createTask": Case(KEYED),
+    "createTaskBatch": Case([KEYED, {**KEYED, "idempotencyKey": "of its own"}]),
+    "streamTask": Case(),
+    "getTask": Case(is_read=True),
+    "cancelTask": Case(),
+    "listTasks": Case(query="?limit=3", is_read=True),
+    "getQueueStatus": Case(is_read=True),
+    "clearQueue": Case(),
+    "getCredits": Case(is_read=True),
+    "listCountries": Case(is_read=True),
+    "listStates": Case(is_read=True),
+    "monitorChatgpt": Case(PROMPT),
+    "monitorGemini": Case(PROMPT),
+    "monitorPerplexity": Case(PROMPT),
+    "monitorCopilot": Case(PROMPT),
+    "monitorGrok": Case(PROMPT),
+    "monitorAimode": Case(PROMPT),
+    "monitorGoogle": Case(_MONITORED),
+    "monitorGoogleNews": Case(_MONITORED),
+    "resolveGoto": Case({"url": "https://www.google.com/url?q=https%3A%2F%2Fexample.com"}, is_read=True),
+    "getTaskOldPath": Case(is_read=True),
+    "healthz": Case(is_for_operators=True),
+    "readyz": Case(is_for_operators=True),
+    "metrics": Case(is_for_operators=True),
+    "openapi": Case(is_for_operators=True),
+    "docs": Case(is_for_operators=True),
+}
+"""By the names of the routes; a test sees to it that every route is here."""
+
+
+@dataclass
+class World:
+    """A service, and how globex asks it.
+
+    Attributes:
+        queue: Its queue.
+        server: The queue's server.
+        stranger: The client of globex.
+    """
+
+    queue: TaskQueue
+    server: redis.Redis
+    stranger: httpx.AsyncClient
+    asked: int = field(default=0)
+
+    async def ask(self, spec: Any, name: str = "unknown", case: Case | None = None) -> httpx.Response:
+        """Ask a route as globex; *name* is the task, or the idempotency key, that it is about."""
+        case = case or CASES[spec.name]
+        path = spec.path.replace(":path", "").replace("{task_id}", name) + case.query
+        return await self.stranger.request(spec.method, path, json=_named(case.body, name))
+
+    def of(self, tenant: str) -> dict[str, Any]:
+        """Return all that the server has of a tenant, every key by its name; without its counted requests."""
+        found = dump(self.server, self.queue.name)
+        kept = {key: value for key, value in found.values.items() if tenant in key}
+        kept["leased"] = {key: at for key, at in found.values.get("leased", {}).items() if tenant in key}
+        return kept
+
+    async def commands(self, spec: Any, name: str = "unknown") -> list[str]:
+        """Ask a route as globex; return what the server was told for it: command and keys, in order."""
+        told = []
+        with self.server.monitor() as monitor:
+            await self.ask(spec, name)
+            self.server.echo("the answer is there")
+            for command in monitor.listen():
+                if "the answer is there" in command["command"]:
+                    break
+                told.append(_essence(command["command"], self.queue.store.keys.prefix, name))
+        return told
+
+
+def _named(body: Any, name: str) -> Any:
+    if isinstance(body, list):
+        return [_named(item, name) for item in body]
+    if isinstance(body, dict):
+        return {key: name if value == NAME else value for key, value in body.items()}
+    return body
+
+
+def _essence(command: str, prefix: str, name: str) -> str:
+    """Return a command and its keys. Names of tasks and digests of idempotency keys are left out."""
+    word, *rest = command.split(" ")
+    keys = [re.sub(r":[\w-]{16}$", ":DIGEST", key) if "idem:" in key else key for key in rest if prefix in key]
+    return " ".join([word, *(key.replace(name, NAME) for key in keys)])
+
+
+def essence(reply: httpx.Response, name: str) -> tuple[int, dict[str, str], str]:
+    """Return an answer without what differs from each request to the next: ids, instants, times, counts."""
+    headers = dict(reply.headers)
+    for each in ("x-request-id", "x-latency-ms", "x-ratelimit-remaining", "content-length"):
+        headers[each] = "" if each in headers else "is missing"
+    text = reply.text.replace(name, NAME)
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID", text)
+    return reply.status_code, headers, re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "INSTANT", text)
+
+
+@asynccontextmanager
+async def world(
+    server: RealServer, name: str, clock: FakeClock, *, with_acme: bool, running: bool = False
+) -> AsyncIterator[World]:
+    """Open a service for globex, with or without acme; *running*: a task of globex runs."""
+    async with AsyncExitStack() as stack:
+        client = stack.enter_context(server.client())
+        queue = await stack.enter_async_context(
+            TaskQueue.connect(server.url, name=name, max_queued=50, patience=5, clock=clock)
+        )
+        accounts = await stack.enter_async_context(Accounts(queue, SECRET))
+        app = create_app(queue, accounts, ApiOptions(max_queued=50, sync_timeout=0.1, stream_lifetime=0.2))
+        key = (await accounts.create_key("globex")).key
+        # Somebody whose work is always there: that there is some at all is no secret.
+        for task_type in TASK_TYPES:
+            await queue.enqueue(task_type, PROMPT, tenant="initech", priority=1)
+        await _fill(queue, "globex", running=running)
+        if with_acme:
+            await accounts.create_key("acme")
+            await accounts.set_plan("acme", per_cycle=77, resets_at=None)
+            await _fill(queue, "acme", running=True)
+            await queue.set_limit(tenant="acme", concurrency=3)
+        transport = CheckedTransport(app, Conformance(app.openapi()))
+        stranger = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=transport, base_url="http://service", headers={"Authorization": f"Bearer {key}"}
+            )
+        )
+        # From here on the key is known, and noted as used.
+        assert (await stranger.get("/v1/countries")).status_code == 200
+        try:
+            yield World(queue, client, stranger)
+            assert audit(client, name) == []
+        finally:
+            for kept in client.scan_iter(match=f"*{{{name}}}*", count=1000):
+                client.delete(kept)
+
+
+async def _fill(queue: TaskQueue, tenant: str, *, running: bool) -> None:
+    """Give a tenant credits and tasks in every state, named after it; everything of it says its name."""
+    await queue.grant(tenant, 1000)
+
+    async def add(name: str, task_type: str, **fields: Any) -> None:
+        await queue.enqueue(
+            task_type,
+            {**PROMPT, "prompt": f"{CANARY} of {tenant} " + "x" * 20_000},
+            id=f"{tenant}-{name}",
+            tenant=tenant,
+            cost=5,
+            **fields,
+        )
+
+    ended = [f"{tenant}-done", f"{tenant}-failed"]
+    for name in ended:
+        await add(name.removeprefix(f"{tenant}-"), _DONE, priority=10, webhook=f"https://{tenant}.example/x")
+    done, failed = (await queue.store.claim(_claim(tenant, _DONE, 2))).tasks
+    assert [done.id, failed.id] == ended
+    result = encode_value({"text": f"{CANARY} of {tenant}"}, field="result", max_bytes=1000)
+    await queue.store.complete([Completion(done.id, done.token, result, charge=5)])
+    error = encode_error(TaskError("NO_ANSWER", f"{CANARY} of {tenant}"))
+    await queue.store.fail([Failure(failed.id, failed.token, error)])
+    if running:
+        await add("running", _RUNNING, priority=10)
+        [claimed] = (await queue.store.claim(_claim(tenant, _RUNNING, 1))).tasks
+        assert claimed.id == f"{tenant}-running"
+    await add("cancelled", _QUEUED)
+    await queue.cancel(f"{tenant}-cancelled")
+    await add("queued", _QUEUED, idempotency_key=f"{tenant}-key", priority=5)
+    await add("late", _QUEUED, idempotency_key=f"{tenant} key/2", delay=LATE)
+    if tenant == "acme":
+        await add("reserved", _QUEUED, reserve=True)
+
+
+def _claim(tenant: str, task_type: str, count: int) -> ClaimRequest:
+    return ClaimRequest(f"worker-{tenant}", f"request-{task_type}", {task_type: count}, count, 60_000)
+
+
+def hooks(of: World) -> list[str]:
+    """Return the ids of the deliveries that acme's tasks have left behind."""
+    prefix = of.queue.store.keys.task("")
+    return [
+        key.decode().removeprefix(prefix)
+        for key in of.server.scan_iter(match=f"*{{{of.queue.name}}}:task:_hook-*", count=1000)
+        if b"|_acme." in (of.server.get(key) or b"")
+    ]
