@@ -157,6 +157,15 @@ class Settings(BaseSettings):
             sent: make new keys and `taskqueue webhooks renew`, or bring the earlier one back, which
             loses nothing but deliveries that were given up meanwhile. It is never shown.
         providers: File with the outside services that answer tasks; None: only the environment names some.
+        prices: File with the prices of tasks, in the shape of this package's `contract/prices.toml`; None
+            takes those of the contract.
+        strict_payloads: Whether the HTTP service refuses unknown fields of a payload; else it drops them.
+        max_body: Longest body of a batch that it takes, in bytes.
+        max_task_body: Longest body of every other request, in bytes.
+        max_queued: QUEUED tasks that a tenant may have there.
+        sync_timeout: How long a synchronous request waits for its result.
+        webhook_attempts: How often a webhook is tried.
+        webhook_backoff: How long to wait after the first failed attempt; twice as long after each more.
         local_webhooks: Whether webhooks may go to addresses of this machine, by http and to any port.
         log_level: How much is logged.
         log_json: Whether log lines are JSON objects.
@@ -210,6 +219,30 @@ class Settings(BaseSettings):
         description="64 hexadecimal digits, as `openssl rand -hex 32` prints them, or 43 to 1,024 characters",
     )
     providers: str | None = Field(default=None, min_length=1, description="the path of a TOML file")
+    prices: str | None = Field(default=None, min_length=1, description="the path of a TOML file")
+    strict_payloads: bool = Field(default=True, description="true or false")
+    max_body: Annotated[ByteSize, BeforeValidator(_whole)] = Field(
+        default=ByteSize(24 * 2**20),
+        ge=1024,
+        le=2**30,
+        description="a number of bytes from 1KiB to 1GiB, such as 24MiB",
+    )
+    max_task_body: Annotated[ByteSize, BeforeValidator(_whole)] = Field(
+        default=ByteSize(2 * 2**20),
+        ge=1024,
+        le=2**30,
+        description="a number of bytes from 1KiB to 1GiB, such as 2MiB",
+    )
+    max_queued: Whole = Field(
+        default=100_000, ge=1, le=10**12, description="a whole number from 1 to 1,000,000,000,000"
+    )
+    sync_timeout: Annotated[Duration, _from_to(timedelta(seconds=1), timedelta(days=1))] = Field(
+        default=timedelta(minutes=5), description="a duration from 1s to 24h, such as 5m"
+    )
+    webhook_attempts: Whole = Field(default=5, ge=1, le=20, description="a whole number from 1 to 20")
+    webhook_backoff: Annotated[Duration, _from_to(timedelta(milliseconds=100), timedelta(hours=1))] = Field(
+        default=timedelta(minutes=2), description="a duration from 100ms to 1h, such as 2m"
+    )
     local_webhooks: bool = Field(default=False, description="true or false")
     log_level: LogLevel = Field(default="INFO", description="one of DEBUG, INFO, WARNING, ERROR and CRITICAL")
     log_json: bool = Field(default=False, description="true or false")

@@ -12,6 +12,7 @@ from taskqueue.names import WEBHOOK_TYPE
 if TYPE_CHECKING:
     from scheduler import Context, Scheduler
     from taskqueue.queue import TaskQueue
+    from taskqueue.settings import Settings
     from taskqueue.webhooks import WebhookSecrets
 
 logger = logging.getLogger("taskqueue.webhooks")
@@ -27,32 +28,33 @@ def can_deliver() -> bool:
     return all(find_spec(name) is not None for name in ("cryptography", "h11", "idna", "fastapi"))
 
 
-def add_deliveries(scheduler: Scheduler, *, local: bool, secret: str | None) -> None:
+def add_deliveries(scheduler: Scheduler, settings: Settings) -> None:
     """Let a scheduler deliver webhooks too, unless it has a handler of its own for them.
 
     Args:
         scheduler: Not running yet.
-        local: Whether addresses of this machine are allowed, by http and to any port.
-        secret: The setting `secret`; None: the file of an embedded server, where there is one.
+        settings: Which addresses are allowed, how often and when to try, and what seals the tenants'
+            secrets: without it the file of an embedded server, where there is one.
     """
     from scheduler import GiveUp, Retry
     from taskqueue.api import finished_body
     from taskqueue.api.json import dumps
     from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy, SecretUnreadable
-    from taskqueue.webhooks.delivering import ATTEMPTS, TIMEOUT, deliver, wait_after
+    from taskqueue.webhooks.delivering import TIMEOUT, deliver, wait_after
 
     # A scheduler without handlers stays one: that is a mistake, which it reports itself.
     if not scheduler.types or WEBHOOK_TYPE in scheduler.types:
         return
-    policy = policy_for(EgressPolicy, local=local)
+    policy = policy_for(EgressPolicy, local=settings.local_webhooks)
+    attempts, first_wait = settings.webhook_attempts, settings.webhook_backoff
     known: list[WebhookSecrets | None] = []
 
     async def secrets_of(queue: TaskQueue) -> WebhookSecrets | None:
         if not known:
-            known.append(await asyncio.to_thread(_secrets, queue, secret))
+            known.append(await asyncio.to_thread(_secrets, queue, settings.secret_text))
         return known[0]
 
-    @scheduler.handler(WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=ATTEMPTS)
+    @scheduler.handler(WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=attempts)
     async def send(payload: dict[str, Any], context: Context) -> dict[str, Any]:
         try:
             status = await deliver(
@@ -67,9 +69,9 @@ def add_deliveries(scheduler: Scheduler, *, local: bool, secret: str | None) -> 
             raise GiveUp(refused.reason, code="DELIVERY_REFUSED") from None
         except SecretUnreadable as unreadable:
             logger.error("%s", unreadable)  # noqa: TRY400  a sentence for operators says it
-            raise Retry(wait_after(context.attempt), str(unreadable)) from None
+            raise Retry(wait_after(context.attempt, first_wait), str(unreadable)) from None
         except DeliveryFailed as failed:
-            wait = wait_after(context.attempt)
+            wait = wait_after(context.attempt, first_wait)
             raise Retry(max(wait, timedelta(seconds=failed.retry_after or 0)), str(failed)) from None
         return {"status": status}
 

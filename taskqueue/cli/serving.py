@@ -21,11 +21,12 @@ from scheduler.processes import Supervisor
 from scheduler.signals import stop_signals
 from taskqueue.accounts import Accounts, load_secret
 from taskqueue.api import ApiOptions, create_app
+from taskqueue.api.protocol import HttpProtocol
 from taskqueue.cli.deliveries import add_deliveries, policy_for
 from taskqueue.cli.exits import Stop
 from taskqueue.cli.listening import address_of, is_everywhere, listening
 from taskqueue.cli.supervising import supervisor_of
-from taskqueue.contract import TASK_TYPES
+from taskqueue.contract import TASK_TYPES, PriceList
 from taskqueue.errors import QueueMismatch
 from taskqueue.queue import TaskQueue
 from taskqueue.settings import Settings
@@ -120,7 +121,7 @@ class Service:
             0, or the exit status of the first worker process that did not end well.
         """
         config = uvicorn.Config(
-            self._app, http="httptools", loop="none", log_config=None, timeout_graceful_shutdown=_GRACEFUL
+            self._app, http=HttpProtocol, loop="none", log_config=None, timeout_graceful_shutdown=_GRACEFUL
         )
         server = _Server(config)
 
@@ -171,7 +172,18 @@ async def opened_service(plan: Plan) -> AsyncIterator[Service]:
     """
     settings = plan.settings
     egress = policy_for(EgressPolicy, local=settings.local_webhooks)
-    options = ApiOptions(types=_served_types(plan.scheduler), egress=egress, demo=plan.demo, docs=plan.docs)
+    options = ApiOptions(
+        prices=PriceList.default() if settings.prices is None else PriceList.from_file(settings.prices),
+        strict=settings.strict_payloads,
+        types=_served_types(plan.scheduler),
+        max_body_bytes=int(settings.max_body),
+        max_task_bytes=int(settings.max_task_body),
+        max_queued=settings.max_queued,
+        sync_timeout=settings.sync_timeout.total_seconds(),
+        egress=egress,
+        demo=plan.demo,
+        docs=plan.docs,
+    )
     with listening(plan.host, plan.port) as bound:
         async with _opened_queue(settings, options) as queue:
             secret = load_secret(settings.secret_text, folder=queue.connector.folder)
@@ -198,7 +210,7 @@ def _who_runs(plan: Plan) -> Scheduler | Supervisor | None:
             endless=True,
         )
     scheduler.configure(url=settings.url, name=settings.name, concurrency=concurrency)
-    add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
+    add_deliveries(scheduler, settings)
     return scheduler
 
 

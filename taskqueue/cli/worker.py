@@ -74,7 +74,7 @@ def worker(
         raise typer.Exit(run(supervisor.run()))
     scheduler.configure(url=url, name=queue_name(scheduler, queue, settings), concurrency=concurrency)
     if can_deliver():
-        add_deliveries(scheduler, local=settings.local_webhooks, secret=settings.secret_text)
+        add_deliveries(scheduler, settings)
     collect_garbage_seldom()
     summary = run(scheduler.run(burst=burst))
     if as_json:

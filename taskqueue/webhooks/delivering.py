@@ -25,9 +25,16 @@ BodyOf = Callable[[Task], bytes]
 """Makes the body that tells of a finished task."""
 
 
-def wait_after(attempt: int) -> timedelta:
-    """Return how long to wait after a failed attempt, counted from 1: 2, 4, 8, 16 minutes (contract)."""
-    return timedelta(minutes=2 ** min(attempt, ATTEMPTS - 1))
+FIRST_WAIT: Final = timedelta(minutes=2)
+"""How long to wait after the first failed attempt (contract: 2, 4, 8, 16 minutes)."""
+
+LONGEST_WAIT: Final = timedelta(days=1)
+"""However often it is tried."""
+
+
+def wait_after(attempt: int, first: timedelta = FIRST_WAIT) -> timedelta:
+    """Return how long to wait after a failed attempt, counted from 1: *first*, then twice as long each time."""
+    return min(first * (1 << min(attempt - 1, 32)), LONGEST_WAIT)
 
 
 async def deliver(

@@ -14,6 +14,7 @@ from scheduler import Context, Scheduler
 from taskqueue import TaskQueue, TaskState
 from taskqueue.cli.deliveries import add_deliveries
 from taskqueue.names import WEBHOOK_TYPE
+from taskqueue.settings import Settings
 from taskqueue.testing import FakeClock
 from taskqueue.webhooks.delivering import wait_after
 from tests.integration.webhook_receiver import receiver, silence, status
@@ -28,7 +29,9 @@ async def queue(url: str, queue_name: str, clock: FakeClock) -> AsyncIterator[Ta
         yield opened
 
 
-def delivering(queue: TaskQueue, *, local: bool = True, secret: str | None = None) -> Scheduler:
+def delivering(
+    queue: TaskQueue, *, local: bool = True, secret: str | None = None, **settings: Any
+) -> Scheduler:
     """A scheduler as the command line starts it, with a handler that does nothing."""
     scheduler = Scheduler(queue=queue)
 
@@ -38,7 +41,7 @@ def delivering(queue: TaskQueue, *, local: bool = True, secret: str | None = Non
             raise ValueError("no")
         return {"text": "hello"}
 
-    add_deliveries(scheduler, local=local, secret=secret)
+    add_deliveries(scheduler, Settings.load(local_webhooks=local, secret=secret, **settings))
     return scheduler
 
 
@@ -154,7 +157,20 @@ async def test_a_scheduler_of_a_user_may_have_its_own_way(queue: TaskQueue) -> N
     async def answer(payload: dict[str, Any]) -> None:
         del payload
 
-    add_deliveries(scheduler, local=False, secret=None)
+    add_deliveries(scheduler, Settings.load())
     async with scheduler:
         task = await queue.enqueue("CHATGPT", {}, webhook="https://example.org")
         await until(lambda: told == [task.id])
+
+
+async def test_how_often_and_when_is_tried_can_be_set(queue: TaskQueue) -> None:
+    """Three attempts, each after twice the wait of the one before; then it is given up."""
+    async with (
+        receiver(status(500)) as seen,
+        delivering(queue, webhook_attempts=3, webhook_backoff="100ms"),
+    ):
+        task = await queue.enqueue("CHATGPT", {}, webhook=seen.url())
+        await queue.wait(task.id, timeout=10)
+        delivery = await queue.wait((await delivery_of(queue)).id, timeout=10)
+
+    assert (delivery.state, delivery.attempt, len(seen.requests)) == (TaskState.FAILED, 3, 3)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +42,9 @@ def test_without_flags_and_environment_the_defaults_hold() -> None:
     assert loaded.retention == timedelta(hours=24)
     assert loaded.max_payload == 1_048_576
     assert (loaded.log_level, loaded.log_json) == ("INFO", False)
+    assert (loaded.max_body, loaded.max_task_body, loaded.max_queued) == (25_165_824, 2_097_152, 100_000)
+    assert (loaded.webhook_attempts, loaded.webhook_backoff) == (5, timedelta(minutes=2))
+    assert (loaded.sync_timeout, loaded.strict_payloads) == (timedelta(minutes=5), True)
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +202,13 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         ("max_payload", "5MiB"),
         ("max_payload", 0),
         ("max_payload", True),
+        ("max_body", "2GiB"),
+        ("max_task_body", 0),
+        ("max_queued", 0),
+        ("sync_timeout", "0.5s"),
+        ("strict_payloads", "perhaps"),
+        ("webhook_attempts", 21),
+        ("webhook_backoff", "2h"),
         ("log_level", "LOUD"),
         ("log_json", "perhaps"),
     ],
@@ -211,7 +223,10 @@ def test_a_bad_flag_is_refused_by_its_name(field: str, value: object) -> None:
     assert caught.value.rule == Settings.model_fields[field].description
 
 
-@pytest.mark.parametrize("field", sorted(set(Settings.model_fields) - {"url", "secret", "providers"}))
+ANY_TEXT = {"url", "secret", "providers", "prices"}
+
+
+@pytest.mark.parametrize("field", sorted(set(Settings.model_fields) - ANY_TEXT))
 def test_a_bad_variable_is_refused_by_its_name(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is found among a hundred others."""
     monkeypatch.setenv(f"TASKQUEUE_{field.upper()}", "?!")
@@ -278,3 +293,11 @@ def test_the_defaults_of_a_task_are_said_once() -> None:
     assert spelled["priority"] == settings.DEFAULT_PRIORITY
     assert spelled["tenant"] == settings.DEFAULT_TENANT
     assert settings.DEFAULT_HEARTBEAT * 3 == settings.DEFAULT_LEASE
+
+
+def test_the_page_of_settings_has_them_all() -> None:
+    """docs/settings.md has a row for each variable, and none for others."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `TASKQUEUE_([A-Z_]+)` \|", page, re.MULTILINE))
+
+    assert rows == {name.upper() for name in Settings.model_fields}
