@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskqueue import TaskQueue
 from taskqueue.accounts import Accounts
 from taskqueue.api import ApiOptions, create_app
+from taskqueue.api.protocol import HttpProtocol
 from taskqueue.cli.runtime import collect_garbage_seldom, run
 from taskqueue.contract import TASK_TYPES
 
@@ -75,7 +76,7 @@ async def main(kind: str, url: str, name: str) -> None:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))
         listening.listen(1024)
-        config = uvicorn.Config(app, http="httptools", loop="none", log_config=None, access_log=False)
+        config = uvicorn.Config(app, http=HttpProtocol, loop="none", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         print(listening.getsockname()[1], key, flush=True)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

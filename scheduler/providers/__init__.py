@@ -7,6 +7,7 @@ from scheduler.errors import Misconfigured, RateLimited, Rejected, Retry, Unavai
 from scheduler.providers.base import Call, LooseCall, Provider, ProviderSettings
 from scheduler.providers.configuration import Problem
 from scheduler.providers.fleet import Providers
+from scheduler.providers.results import checked_result
 
 __all__ = [
     "Call",
@@ -20,4 +21,5 @@ __all__ = [
     "Rejected",
     "Retry",
     "Unavailable",
+    "checked_result",
 ]

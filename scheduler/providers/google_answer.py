@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from google.genai import types
 
 from scheduler.errors import Misconfigured, Rejected, Retry, Unavailable
 from scheduler.providers.decoding import text_of, web_address
+from scheduler.providers.openai_raw import RawAnswer
 
 _REFUSED: Final = frozenset(
     {
@@ -39,7 +40,7 @@ class Gathered:
         queries: What it searched for, each once.
         model: Which model answers.
         tokens: How many were used, those of the prompt, of thoughts and of tools included.
-        raw: The parts as they came.
+        raw: The parts as they came, the first and the last ones.
     """
 
     def __init__(self, *, keeps_raw: bool) -> None:
@@ -48,15 +49,15 @@ class Gathered:
         self.queries: dict[str, None] = {}
         self.model: str | None = None
         self.tokens = 0
-        self.raw: list[dict[str, Any]] = []
-        self._keeps_raw = keeps_raw
+        self.raw = RawAnswer()
+        self.raw.is_wanted = keeps_raw
         self._blocked: str | None = None
         self._finish: str | None = None
 
     def add(self, part: types.GenerateContentResponse) -> None:
         """Take the next part."""
-        if self._keeps_raw:
-            self.raw.append(
+        if self.raw.is_wanted:
+            self.raw.keep(
                 part.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"sdk_http_response"})
             )
         self.model = text_of(part.model_version) or self.model

@@ -159,7 +159,7 @@ class GoogleGenai(Provider):
             "html": await asyncio.to_thread(html_of, text) if wants_html else None,
             "model": gathered.model or self.settings.model,
             "searchQueries": list(gathered.queries) if getattr(include, "search_queries", False) else None,
-            "rawResponse": gathered.raw or None,
+            "rawResponse": gathered.raw.parts or None,
         }
 
     async def _parts(self, payload: BaseModel) -> _Parts:

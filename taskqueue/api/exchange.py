@@ -110,17 +110,18 @@ class Exchange:
 
     async def _body(self, limit: int, timeout: float) -> bytes:
         self._check_headers(limit)
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise _too_large(limit)
-            return body
         try:
+            # Around the first piece too: a client may send a head, and then nothing.
             async with asyncio.timeout(timeout):
-                return await self._pieces(message, limit)
+                message = await self.receive()
+                if message["type"] != "http.request" or message.get("more_body"):
+                    return await self._pieces(message, limit)
         except TimeoutError:
             raise invalid_field("", "The body did not come in time", status=408, close=True) from None
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
 
     async def _pieces(self, message: Any, limit: int) -> bytes:
         body = bytearray()

@@ -139,7 +139,9 @@ def _list_operation() -> Json:
             {"type": "integer", "minimum": 1, "maximum": HIGHEST_LIMIT, "default": DEFAULT_LIMIT},
             "Of the page.",
         ),
-        _parameter("cursor", "query", {"type": "string", "pattern": CURSOR}, "`nextCursor` of the page before."),
+        _parameter(
+            "cursor", "query", {"type": "string", "pattern": CURSOR}, "`nextCursor` of the page before."
+        ),
     ]
     return listed
 

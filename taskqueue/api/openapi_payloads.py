@@ -34,9 +34,7 @@ _Q: Final = f"q=([!$'-*,-;?-Z_a-z~]|%2[1-9A-Fa-f]|%[3-7][0-9A-Fa-f]){_QUERY}*"
 _SEARCH: Final = rf"{_GOOGLE}({_QUERY}*&)?{_Q}"
 
 _NAME: Final = r"([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?"
-_ANY_PORT: Final = (
-    "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-)
+_ANY_PORT: Final = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _PORTS: Final = (80, 443, 8443)
 _UNUSUAL_PORT: Final = 4711
 
@@ -90,7 +88,9 @@ def _placed(schema: Json, served: Iterable[str]) -> Json:
     fields["url"]["pattern"] = f"^({_SEARCH})?$"
     owned = {"query": False, "pages": False, "location": _NONE, "uule": _NONE}
     gl = _one_of(served, any_case=True)
-    with_gl = rf"^{_GOOGLE}({_QUERY}*&)?({_Q}&({_QUERY}*&)?gl=({gl})(&{_QUERY}*)?|gl=({gl})&({_QUERY}*&)?{_Q})$"
+    with_gl = (
+        rf"^{_GOOGLE}({_QUERY}*&)?({_Q}&({_QUERY}*&)?gl=({gl})(&{_QUERY}*)?|gl=({gl})&({_QUERY}*&)?{_Q})$"
+    )
     schema["anyOf"] = [
         {"required": ["query"], "properties": {"url": _NONE}, "allOf": rules},
         {"required": ["url"], "properties": {**owned, "url": _SOME}, "allOf": [_one_place()]},
@@ -121,10 +121,8 @@ def _without(schema: Json, name: str) -> Json:
 def _one_of(codes: Iterable[str], *, any_case: bool = False) -> str:
     """Return a pattern of codes of two letters, by their first ones: `A[DEF]|B[AB]`."""
     seconds: defaultdict[str, str] = defaultdict(str)
-    for first, second in codes:
-        seconds[first] += second
+    for code in codes:
+        seconds[code[0]] += code[1]
     if not any_case:
         return "|".join(f"{first}[{rest}]" for first, rest in seconds.items())
-    return "|".join(
-        f"[{first}{first.lower()}][{rest}{rest.lower()}]" for first, rest in seconds.items()
-    )
+    return "|".join(f"[{first}{first.lower()}][{rest}{rest.lower()}]" for first, rest in seconds.items())

@@ -59,13 +59,13 @@ local function tell_waiters(id, header)
   end
 end
 
--- Apply half. Its payload is the msgpack of {"task": id}.
+-- Apply half. Its payload is the msgpack of {"task": id}. How often it is tried, its handler says.
 local function make_delivery(id, header)
   local lane, sequence = header.hook_lane, call("INCRBY", keys.seq, 1)
   local name = "_hook-" .. text(sequence)
   local front = "1|" .. text(sequence) .. "|" .. text(now) .. "|" .. WEBHOOK .. "|" .. lane.group
   local payload = "\129\164task\217" .. string.char(#id) .. id
-  call("SET", keys.task .. name, front .. "||1|0||||5|30000||0\n" .. payload)
+  call("SET", keys.task .. name, front .. "||1|0|||||30000||0\n" .. payload)
   call("SADD", keys.types, WEBHOOK)
   call("SADD", keys.tenants, lane.group)
   place(name, lane, 1, sequence)

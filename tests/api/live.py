@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from taskqueue.api.protocol import HttpProtocol
+
 
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
@@ -20,7 +22,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         listening.listen(100)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=HttpProtocol,
             loop="none",
             lifespan="on",
             log_level="warning",

@@ -5,9 +5,7 @@ It is for tests that block: they run programs against it, or speak to it byte by
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import redis
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from scheduler import Context, GiveUp, Scheduler
@@ -26,6 +23,7 @@ from taskqueue.api import ApiOptions, create_app
 from taskqueue.contract import TASK_TYPES
 from tests.api.conftest import MAX_QUEUED, SECRET
 from tests.api.live import served
+from tests.api.raw import request, say
 from tests.audit import audit, dump
 from tests.servers import RealServer
 
@@ -51,7 +49,8 @@ class Standing:
 
     Attributes:
         port: Of the loopback.
-        keys: An API key of every tenant: `acme` has no limits, `globex` has some of each kind.
+        keys: An API key of every tenant: `acme` has no limits, `globex` some of each kind, `initech`
+            no credits, so that nothing is left of what it asks for.
         queue: What it serves. It belongs to the other thread: use it by `call`.
         accounts: Likewise.
         troubles: What it logged as an error.
@@ -76,14 +75,14 @@ class Standing:
         return self.portal.call(partial(function, *args, **named))
 
     def left(self) -> set[str]:
-        """Return all keys that the queue has on its server, once its audit finds nothing wrong."""
+        """Return the keys that the queue has on its server, once its audit finds nothing wrong.
+
+        Without the counts of rates: they are gone after a second or two.
+        """
         with self.server.client() as client:
             assert audit(client, self.queue.name) == []
-            return set(dump(client, self.queue.name).values)
-
-    def client(self) -> redis.Redis:
-        """Return a client of the queue's server."""
-        return self.server.client()
+            names = dump(client, self.queue.name).values
+        return {name for name in names if not name.startswith("rate:")}
 
 
 async def answer(payload: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -128,9 +127,11 @@ async def _standing(
     ):
         await queue.grant("globex", 2_000)
         await queue.set_limit(tenant="globex", concurrency=2)
+        await queue.grant("initech", 0)
         keys = {
             "acme": (await accounts.create_key("acme", rate=ENDLESS)).key,
             "globex": (await accounts.create_key("globex", rate=100)).key,
+            "initech": (await accounts.create_key("initech", rate=ENDLESS)).key,
         }
         app = create_app(queue, accounts, ApiOptions(**{**given, **options}))
         async with served(app) as address:
@@ -148,3 +149,11 @@ async def _working(queue: TaskQueue, workers: bool) -> AsyncIterator[None]:
         scheduler.handler(task_type)(answer)
     async with scheduler:
         yield
+
+
+def assert_unharmed(service: Standing, before: set[str]) -> None:
+    """Fail if the service does not answer a good request, has logged an error, or keeps something new."""
+    (answer,) = say(service.port, request("GET", "/v1/async/status", service.keys["acme"]))
+    assert answer.status == 200
+    assert service.troubles.seen == []
+    assert service.left() == before

@@ -1,95 +1,123 @@
-"""Two tenants: whatever one does, it neither sees nor changes what is the other's."""
+"""Two tenants: whatever one does, it neither sees, counts, changes nor guesses what is the other's."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
-import httpx
 import pytest
 
 from taskqueue import TaskQueue
+from taskqueue.accounts import apikeys
 from taskqueue.api.routes import ROUTES
+from taskqueue.testing import FakeClock
 from tests.api.conftest import PROMPT, TASK, Client, Working, echo
+from tests.api.worlds import CANARY, CASES, NAME, World, essence, foreign_names, world
+from tests.servers import RealServer
 
-CANARY = "canary-of-acme"
-KEYED: dict[str, Any] = {
-    "taskType": "CHATGPT",
-    "payload": {**PROMPT, "prompt": CANARY},
-    "idempotencyKey": CANARY,
-    "webhook": {"url": f"https://example.com/{CANARY}"},
-}
-BODIES: dict[str, Any] = {
-    "createTask": KEYED,
-    "createTaskBatch": [KEYED],
-    "resolveGoto": {"url": "https://www.google.com/url?q=https%3A%2F%2Fexample.com"},
-    "monitorGoogle": {"query": "x", "country": "US"},
-    "monitorGoogleNews": {"query": "x", "country": "US"},
-}
-FOREIGN_ID = {"getTask", "cancelTask", "streamTask", "getTaskOldPath"}
-MONITORS = sorted(spec.name for spec in ROUTES if spec.name.startswith("monitor"))
+NAMED = [spec for spec in ROUTES if "{task_id" in spec.path]
+NAMING = [spec for spec in ROUTES if spec in NAMED or NAME in str(CASES[spec.name].body)]
+
+every_route = pytest.mark.parametrize("spec", ROUTES, ids=lambda spec: spec.name)
 
 
-async def _everything(client: Client, tasks: list[str]) -> str:
-    """Return all that a tenant can read, as text; nothing in it changes by itself."""
-    parts = [(await client.get(f"/v1/async/task/{task}")).text for task in tasks]
-    parts.append((await client.get(f"/v1/async/task/{CANARY}")).text)
-    parts += [(await client.get(f"/v1/async/{place}")).text for place in ("tasks", "status")]
-    parts.append((await client.get("/v1/credits")).text)
-    return "\n".join(parts)
+@pytest.fixture
+async def shared(server: RealServer, queue_name: str, clock: FakeClock) -> AsyncIterator[World]:
+    """The service with both tenants."""
+    async with world(server, f"{queue_name}-shared", clock, with_acme=True, running=True) as opened:
+        yield opened
 
 
-@pytest.mark.parametrize("spec", ROUTES, ids=lambda spec: spec.name)
-async def test_no_route_shows_or_changes_what_is_anothers(
-    spec: Any, client: Client, stranger: Client, queue: TaskQueue, working: Working
-) -> None:
-    """Every route, called by a stranger with the other's ids and key, before and after their end."""
-    await queue.grant("acme", 1000)
-    await queue.set_limit(tenant="acme", concurrency=5)
-    done = (await client.post("/v1/async/task", json={**KEYED, "idempotencyKey": "done"})).json()["task"][
-        "id"
-    ]
-    async with working(CHATGPT=lambda payload: {"text": payload["prompt"]}):
-        await queue.wait(done, 10)
-    queued = (await client.post("/v1/async/task", json=KEYED)).json()["task"]["id"]
-    before = await _everything(client, [done, queued])
-    assert CANARY in before
-    path = spec.path.replace(":path", "")
+@pytest.fixture
+async def alone(server: RealServer, queue_name: str, clock: FakeClock) -> AsyncIterator[World]:
+    """The service with globex alone."""
+    async with world(server, f"{queue_name}-alone", clock, with_acme=False, running=True) as opened:
+        yield opened
 
-    replies: list[httpx.Response] = []
-    async with working(
-        **dict.fromkeys(("GOOGLE", "GOOGLE_NEWS", "GEMINI", "PERPLEXITY", "COPILOT", "GROK", "AIMODE"), echo)
-    ):
-        for name in [done, queued, CANARY] if "{task_id}" in path else [""]:
-            if spec.name == "monitorChatgpt":
-                continue  # its worker would run the other's task as well: another test
-            body = BODIES.get(spec.name, PROMPT if spec.method == "POST" else None)
-            place = path.replace("{task_id}", name)
-            replies.append(await stranger.request(spec.method, place, json=body))
 
-    for reply in replies:
-        # What a stranger sent itself comes back to it; nothing else does.
-        assert CANARY not in reply.text.replace(f'"idempotencyKey":"{CANARY}"', "").replace(
-            f'"id":"{CANARY}"', ""
-        )
-        assert done not in reply.text.replace(f'"id":"{done}"', "")
-        if spec.name in FOREIGN_ID:
+def test_every_route_has_a_case() -> None:
+    """A new route needs one, so that everything below is said of it too."""
+    assert CASES.keys() == {spec.name for spec in ROUTES}
+
+
+@every_route
+async def test_no_route_shows_or_changes_what_is_anothers(shared: World, spec: Any) -> None:
+    """Asked with every name that acme has for something; its keys are the same bytes before and after."""
+    before = shared.of("acme")
+    assert len(before) > 20
+
+    names = [name for name, _ in foreign_names(shared).values()]
+    for name in names if spec in NAMING else names[:1]:
+        reply = await shared.ask(spec, name)
+
+        # What globex sent itself comes back to it; nothing else does.
+        told = f"{reply.text} {reply.headers}".replace(name, "").replace(unquote(name), "")
+        assert not re.search(f"acme(?! corp)|{CANARY} of acme", told, re.IGNORECASE)
+        if spec in NAMED:
             assert reply.status_code == 404
-    assert await _everything(client, [done, queued]) == before
+    assert shared.of("acme") == before
 
 
-async def test_a_foreign_task_and_an_unknown_one_look_the_same(client: Client, stranger: Client) -> None:
-    """The same status, the same words, the same headers but for ids and times."""
-    task_id = (await client.post("/v1/async/task", json=TASK)).json()["task"]["id"]
-    unknown = "b27a21e1-7c39-4aa2-a347-23e828c426f9"
+@every_route
+async def test_every_route_answers_as_if_nobody_else_were_there(
+    shared: World, alone: World, spec: Any
+) -> None:
+    """With acme and without: the same status, the same headers, the same bytes."""
+    if spec.name == "metrics":
+        pytest.skip("it counts the whole queue, for those who run the service")
+    names = ["globex-done", "globex-queued", "globex-running", "globex-key", "unknown"]
 
-    for method in ("GET", "DELETE"):
-        foreign_reply = await stranger.request(method, f"/v1/async/task/{task_id}")
-        unknown_reply = await stranger.request(method, f"/v1/async/task/{unknown}")
+    for name in names if spec in NAMED else names[-1:]:
+        told = [essence(await each.ask(spec, name), name) for each in (shared, alone)]
 
-        first, second = foreign_reply.json()["error"], unknown_reply.json()["error"]
-        assert (first["code"], first["message"]) == (second["code"], second["message"])
-        assert (first["details"], second["details"]) == ({"id": task_id}, {"id": unknown})
-        assert set(foreign_reply.headers) == set(unknown_reply.headers)
+        assert told[0] == told[1]
+    assert shared.of("globex").keys() == alone.of("globex").keys()
+
+
+@pytest.mark.parametrize("spec", NAMING, ids=lambda spec: spec.name)
+async def test_what_is_anothers_and_what_is_not_there_are_answered_alike(shared: World, spec: Any) -> None:
+    """Ids in every state, idempotency keys, a delivery: the same but for the name itself."""
+    for foreign, unknown in foreign_names(shared).values():
+        told = [essence(await shared.ask(spec, name), name) for name in (foreign, unknown)]
+
+        assert told[0] == told[1]
+
+
+async def test_a_key_of_anothers_and_one_that_nobody_has_are_refused_alike(shared: World) -> None:
+    """The id of acme's API key with another secret, and a key that looks right."""
+    made = apikeys.make_key().key
+    checked = shared.key[: len("sk_live_") + 12] + made[len("sk_live_") + 12 : -6]
+    told = []
+    for key in (made, checked + apikeys._checksum(checked)):
+        headers = {"Authorization": f"Bearer {key}"}
+        told.append(essence(await shared.stranger.get("/v1/async/status", headers=headers), key))
+
+    assert told[0] == told[1]
+    assert told[0][0] == 401
+    headers = {"Authorization": f"Bearer {shared.key}"}
+    assert (await shared.stranger.get("/v1/async/status", headers=headers)).status_code == 200
+
+
+async def test_a_cursor_of_anothers_opens_nothing(shared: World) -> None:
+    """Nor does one for another filter, or one that was changed; acme's own goes on."""
+    acme = {"Authorization": f"Bearer {shared.key}"}
+
+    async def page(headers: dict[str, str] | None = None, **query: Any) -> Any:
+        return await shared.stranger.get("/v1/async/tasks", params={"limit": 2, **query}, headers=headers)
+
+    cursor = (await page(acme)).json()["nextCursor"]
+    assert "acme" not in cursor
+    replies = [await page(cursor=cursor), await page(acme, cursor=cursor, status="QUEUED")]
+    replies.append(await page(acme, cursor=cursor, taskType="GROK"))
+    for place in range(len(cursor)):
+        other = "A" if cursor[place] != "A" else "B"
+        replies.append(await page(acme, cursor=cursor[:place] + other + cursor[place + 1 :]))
+
+    assert {reply.status_code for reply in replies} == {400}
+    assert len({str(essence(reply, cursor)) for reply in replies}) == 1
+    assert (await page(acme, cursor=cursor)).json()["tasks"]
 
 
 async def test_a_key_is_free_for_every_tenant(client: Client, stranger: Client) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import httpx
 import redis
@@ -25,7 +26,7 @@ from taskqueue.store import ClaimRequest, Completion, Failure
 from taskqueue.task import TaskError
 from taskqueue.testing import FakeClock
 from tests.api.conformance import CheckedTransport, Conformance
-from tests.api.conftest import PROMPT, SECRET
+from tests.api.conftest import PROMPT, SECRET, TASK
 from tests.audit import audit, dump
 from tests.servers import RealServer
 
@@ -34,10 +35,11 @@ NAME = "NAME"
 """Stands in paths and bodies of a `Case` for the name of a task, or of an idempotency key."""
 
 KEYED: dict[str, Any] = {"taskType": "CHATGPT", "payload": PROMPT, "idempotencyKey": NAME}
+UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 LATE = timedelta(hours=1)
 # Types for the states that tasks of both tenants are brought to, so that each claim takes what it means.
 _DONE, _RUNNING, _QUEUED = "GEMINI", "COPILOT", "CHATGPT"
-_SECONDS = 10_000
+_ROOM = 10_000
 
 
 class Case(NamedTuple):
@@ -46,29 +48,27 @@ class Case(NamedTuple):
     Attributes:
         body: JSON; None for none.
         query: Of the address.
-        is_read: Whether it changes nothing, so that it costs the same whoever else there is.
         is_for_operators: Whether it tells of the whole service, to those who run it.
     """
 
     body: Any = None
     query: str = ""
-    is_read: bool = False
     is_for_operators: bool = False
 
 
 _MONITORED = {"query": "x", "country": "US"}
 CASES: dict[str, Case] = {
     "createTask": Case(KEYED),
-    "createTaskBatch": Case([KEYED, {**KEYED, "idempotencyKey": "of its own"}]),
+    "createTaskBatch": Case([KEYED, TASK]),
     "streamTask": Case(),
-    "getTask": Case(is_read=True),
+    "getTask": Case(),
     "cancelTask": Case(),
-    "listTasks": Case(query="?limit=3", is_read=True),
-    "getQueueStatus": Case(is_read=True),
+    "listTasks": Case(query="?limit=3"),
+    "getQueueStatus": Case(),
     "clearQueue": Case(),
-    "getCredits": Case(is_read=True),
-    "listCountries": Case(is_read=True),
-    "listStates": Case(is_read=True),
+    "getCredits": Case(),
+    "listCountries": Case(),
+    "listStates": Case(),
     "monitorChatgpt": Case(PROMPT),
     "monitorGemini": Case(PROMPT),
     "monitorPerplexity": Case(PROMPT),
@@ -77,8 +77,8 @@ CASES: dict[str, Case] = {
     "monitorAimode": Case(PROMPT),
     "monitorGoogle": Case(_MONITORED),
     "monitorGoogleNews": Case(_MONITORED),
-    "resolveGoto": Case({"url": "https://www.google.com/url?q=https%3A%2F%2Fexample.com"}, is_read=True),
-    "getTaskOldPath": Case(is_read=True),
+    "resolveGoto": Case({"url": "https://www.google.com/url?q=https%3A%2F%2Fexample.com"}),
+    "getTaskOldPath": Case(),
     "healthz": Case(is_for_operators=True),
     "readyz": Case(is_for_operators=True),
     "metrics": Case(is_for_operators=True),
@@ -96,37 +96,49 @@ class World:
         queue: Its queue.
         server: The queue's server.
         stranger: The client of globex.
+        key: The API key of acme, if it is there.
     """
 
     queue: TaskQueue
     server: redis.Redis
     stranger: httpx.AsyncClient
-    asked: int = field(default=0)
+    key: str = ""
 
-    async def ask(self, spec: Any, name: str = "unknown", case: Case | None = None) -> httpx.Response:
+    async def ask(self, spec: Any, name: str = "unknown") -> httpx.Response:
         """Ask a route as globex; *name* is the task, or the idempotency key, that it is about."""
-        case = case or CASES[spec.name]
+        case = CASES[spec.name]
         path = spec.path.replace(":path", "").replace("{task_id}", name) + case.query
         return await self.stranger.request(spec.method, path, json=_named(case.body, name))
 
     def of(self, tenant: str) -> dict[str, Any]:
-        """Return all that the server has of a tenant, every key by its name; without its counted requests."""
-        found = dump(self.server, self.queue.name)
-        kept = {key: value for key, value in found.values.items() if tenant in key}
-        kept["leased"] = {key: at for key, at in found.values.get("leased", {}).items() if tenant in key}
-        return kept
+        """Return all that the server has of a tenant, whose name is in the names of everything of it."""
+        found = dump(self.server, self.queue.name).values
+        return {
+            **{key: value for key, value in found.items() if tenant in key},
+            **{f"leased {key}": at for key, at in found.get("leased", {}).items() if tenant in key},
+        }
 
     async def commands(self, spec: Any, name: str = "unknown") -> list[str]:
-        """Ask a route as globex; return what the server was told for it: command and keys, in order."""
-        told = []
+        """Ask a route as globex; return what the server was told for it: commands with their keys, sorted.
+
+        Scripts go through what they have gathered in no order, so that none can be held against another.
+        """
+        # Connections are open from here on, and scripts known.
+        await self.ask(spec, "first")
+        told: list[str] = []
         with self.server.monitor() as monitor:
+            self.server.echo("it begins")
             await self.ask(spec, name)
-            self.server.echo("the answer is there")
-            for command in monitor.listen():
-                if "the answer is there" in command["command"]:
+            self.server.echo("it has ended")
+            for line in monitor.listen():
+                command: str = line["command"]
+                if "it begins" in command:
+                    told.clear()
+                elif "it has ended" in command:
                     break
-                told.append(_essence(command["command"], self.queue.store.keys.prefix, name))
-        return told
+                else:
+                    told.append(_essence(command, self.queue.store.keys.prefix, name))
+        return sorted(told)
 
 
 def _named(body: Any, name: str) -> Any:
@@ -138,10 +150,10 @@ def _named(body: Any, name: str) -> Any:
 
 
 def _essence(command: str, prefix: str, name: str) -> str:
-    """Return a command and its keys. Names of tasks and digests of idempotency keys are left out."""
+    """Return a command and its keys. What is an id in them, or a digest, or the name itself, is left out."""
     word, *rest = command.split(" ")
-    keys = [re.sub(r":[\w-]{16}$", ":DIGEST", key) if "idem:" in key else key for key in rest if prefix in key]
-    return " ".join([word, *(key.replace(name, NAME) for key in keys)])
+    keys = [key.removeprefix(prefix).replace(name, NAME) for key in rest if key.startswith(prefix)]
+    return " ".join([word, *(re.sub(rf"(idem:\w+:|rate:)[\w-]+|{UUID}", r"\1ID", key) for key in keys)])
 
 
 def essence(reply: httpx.Response, name: str) -> tuple[int, dict[str, str], str]:
@@ -149,8 +161,8 @@ def essence(reply: httpx.Response, name: str) -> tuple[int, dict[str, str], str]
     headers = dict(reply.headers)
     for each in ("x-request-id", "x-latency-ms", "x-ratelimit-remaining", "content-length"):
         headers[each] = "" if each in headers else "is missing"
-    text = reply.text.replace(name, NAME)
-    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID", text)
+    text = re.sub(UUID, "ID", reply.text.replace(name, NAME).replace(unquote(name), NAME))
+    text = re.sub('"nextCursor":"[^"]+"', '"nextCursor":"CURSOR"', text)
     return reply.status_code, headers, re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "INSTANT", text)
 
 
@@ -162,17 +174,18 @@ async def world(
     async with AsyncExitStack() as stack:
         client = stack.enter_context(server.client())
         queue = await stack.enter_async_context(
-            TaskQueue.connect(server.url, name=name, max_queued=50, patience=5, clock=clock)
+            TaskQueue.connect(server.url, name=name, max_queued=_ROOM, patience=5, clock=clock)
         )
         accounts = await stack.enter_async_context(Accounts(queue, SECRET))
-        app = create_app(queue, accounts, ApiOptions(max_queued=50, sync_timeout=0.1, stream_lifetime=0.2))
+        app = create_app(queue, accounts, ApiOptions(max_queued=_ROOM, sync_timeout=0.1, stream_lifetime=0.2))
         key = (await accounts.create_key("globex")).key
         # Somebody whose work is always there: that there is some at all is no secret.
         for task_type in TASK_TYPES:
             await queue.enqueue(task_type, PROMPT, tenant="initech", priority=1)
         await _fill(queue, "globex", running=running)
+        foreign_key = ""
         if with_acme:
-            await accounts.create_key("acme")
+            foreign_key = (await accounts.create_key("acme")).key
             await accounts.set_plan("acme", per_cycle=77, resets_at=None)
             await _fill(queue, "acme", running=True)
             await queue.set_limit(tenant="acme", concurrency=3)
@@ -185,7 +198,7 @@ async def world(
         # From here on the key is known, and noted as used.
         assert (await stranger.get("/v1/countries")).status_code == 200
         try:
-            yield World(queue, client, stranger)
+            yield World(queue, client, stranger, foreign_key)
             assert audit(client, name) == []
         finally:
             for kept in client.scan_iter(match=f"*{{{name}}}*", count=1000):
@@ -231,11 +244,13 @@ def _claim(tenant: str, task_type: str, count: int) -> ClaimRequest:
     return ClaimRequest(f"worker-{tenant}", f"request-{task_type}", {task_type: count}, count, 60_000)
 
 
-def hooks(of: World) -> list[str]:
-    """Return the ids of the deliveries that acme's tasks have left behind."""
-    prefix = of.queue.store.keys.task("")
-    return [
-        key.decode().removeprefix(prefix)
-        for key in of.server.scan_iter(match=f"*{{{of.queue.name}}}:task:_hook-*", count=1000)
-        if b"|_acme." in (of.server.get(key) or b"")
+def foreign_names(of: World) -> dict[str, tuple[str, str]]:
+    """Return names of what is acme's, by what it is, each with a name like it that stands for nothing."""
+    kinds = ("queued", "late", "running", "done", "failed", "cancelled", "reserved", "key")
+    names = {kind: (f"acme-{kind}", f"acmf-{kind}") for kind in kinds}
+    [delivery] = [
+        key.removeprefix("task:")
+        for key, record in dump(of.server, of.queue.name).values.items()
+        if key.startswith("task:_hook-") and "|_acme." in str(record) and "acme-done" in str(record)
     ]
+    return {**names, "spaced": ("acme key%2F2", "acmf key%2F2"), "delivery": (delivery, "_hook-99")}

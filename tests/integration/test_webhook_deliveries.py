@@ -163,14 +163,18 @@ async def test_a_scheduler_of_a_user_may_have_its_own_way(queue: TaskQueue) -> N
         await until(lambda: told == [task.id])
 
 
-async def test_how_often_and_when_is_tried_can_be_set(queue: TaskQueue) -> None:
-    """Three attempts, each after twice the wait of the one before; then it is given up."""
-    async with (
-        receiver(status(500)) as seen,
-        delivering(queue, webhook_attempts=3, webhook_backoff="100ms"),
-    ):
-        task = await queue.enqueue("CHATGPT", {}, webhook=seen.url())
-        await queue.wait(task.id, timeout=10)
-        delivery = await queue.wait((await delivery_of(queue)).id, timeout=10)
+async def test_how_often_and_when_is_tried_can_be_set(queue: TaskQueue, clock: FakeClock) -> None:
+    """Three attempts, the second 10 s after the first, the third after 20 more; then it is given up."""
+    settings: dict[str, Any] = {"webhook_attempts": 3, "webhook_backoff": "10s"}
+    async with receiver(status(500)) as seen, delivering(queue, **settings):
+        await queue.enqueue("CHATGPT", {}, webhook=seen.url())
+        for attempt, seconds in ((1, 10), (2, 20)):
+            await until(lambda made=attempt: len(seen.requests) == made)
+            while (waiting := await delivery_of(queue)).not_before is None:
+                await asyncio.sleep(0.01)
+            assert waiting.not_before - clock_time(clock) == timedelta(seconds=seconds)
+            clock.advance(timedelta(seconds=seconds))
+        while (given_up := await delivery_of(queue)).state is not TaskState.FAILED:
+            await asyncio.sleep(0.01)
 
-    assert (delivery.state, delivery.attempt, len(seen.requests)) == (TaskState.FAILED, 3, 3)
+    assert (given_up.attempt, len(seen.requests)) == (3, 3)

@@ -282,9 +282,7 @@ async def test_the_first_of_several_calls_decides_for_all(scene: Scene) -> None:
         await submit(scene, [scene.entry()], Whole(1, over))
 
 
-async def test_what_was_let_in_needs_no_room_any_more(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_let_in_needs_no_room_any_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the two calls of one request others take the room: it is stored whole all the same."""
     calls: list[int] = []
     once = scene.store._enqueue_portion

@@ -72,6 +72,7 @@ class Machine(RuleBasedStateMachine):
             name: chain for name, chain in zip(TYPES, chains, strict=True) if chain
         }
         self.told: dict[str, float] = {}
+        self.client = Running.server.client()
         self.connector = Connector.parse(Running.server.url)
         wait(self.connector.open())
         self.store = Store(self.connector.client(), Keys(self.name), clock=lambda: self.model.now)
@@ -87,16 +88,15 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         try:
-            with Running.server.client() as client:
-                assert [problem for problem in audit(client, self.name) if not self.excuses(problem)] == []
-                records = client.keys(f"{self.store.keys.task('').replace('{', '[{]')}*")
+            assert [problem for problem in audit(self.client, self.name) if not self.excuses(problem)] == []
+            records = self.client.keys(f"{self.store.keys.task('').replace('{', '[{]')}*")
             assert len(records) == len(self.model.tasks)
             assert wait(self.store.repair(limit=1000)).changed == 0
             self.agree()
         finally:
             wait(self.store.close())
-            with Running.server.client() as client:
-                client.flushall()
+            self.client.flushall()
+            self.client.close()
 
     def excuses(self, problem: str) -> bool:
         """Whether a sentence of the audit is about tasks that ended before their tenant was metered.

@@ -132,9 +132,12 @@ class Model:
 
     def provider_room(self, name: str) -> float:
         """How many tasks may start at a provider."""
+        return self.providers.named(name).room(self.now, *self.used(name))
+
+    def used(self, name: str) -> tuple[int, int]:
+        """How many tasks run at a provider, and how many of them find out whether it works."""
         running = self.at(name)
-        probes = sum(task.is_probe for task in running)
-        return self.providers.named(name).room(self.now, len(running), probes)
+        return len(running), sum(task.is_probe for task in running)
 
     def first_with_room(self, names: Iterable[str]) -> str | None:
         """Return the provider that gets the next task."""
@@ -252,9 +255,10 @@ class Model:
             task.provider, task.is_probe = name, provider.has_failed
 
     def switch(
-        self, task_id: str, token: str, left: str, verdict: str, after: int, following: list[str]
+        self, lease: tuple[str, str], left: str, verdict: str, after: int, following: list[str]
     ) -> tuple[str | None, float | None] | None:
-        """Move a running task to another provider; where it goes, or in how many ms one opens. None: stale."""
+        """Move a running task: where it goes, or in how many ms another one opens; None if it is stale."""
+        task_id, token = lease
         task = self.tasks.get(task_id)
         if task is None or task.state != "PROCESSING" or task.token != token:
             return None

@@ -1,4 +1,4 @@
-"""What the model knows of providers: their limits, and what they have learned. Who runs there it counts itself."""
+"""What the model knows of providers: their limits, and what they have learned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COOLING = LOWERED_AGAIN_AFTER = 1_000
 
 @dataclass
 class ModelProvider:
-    """One provider. `allowed` is its concurrency since it was lowered; None: it was not, or has grown back."""
+    """One provider; `allowed` is its concurrency since it was lowered, None while it is not."""
 
     most: int | None = None
     lowest: int | None = None
@@ -54,6 +54,18 @@ class ModelProvider:
         allowed = self.now_allowed
         room = (math.floor(allowed) if allowed < math.inf else allowed) - used
         return max(0, min(room, 1 - probes) if self.has_failed else room)
+
+    def condition(self, now: int, used: int, probes: int) -> str:
+        """What operators are told."""
+        if self.is_paused:
+            return "paused"
+        if self.is_open(now):
+            return "open"
+        if self.cooling_until > now:
+            return "cooling"
+        if self.has_failed:
+            return "probing"
+        return "ready" if self.room(now, used, probes) > 0 else "full"
 
     def opens_at(self, now: int) -> float:
         """When time alone may make room; infinite if it does not."""

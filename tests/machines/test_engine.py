@@ -67,19 +67,17 @@ class Engine(Producers, Workers, Operators):
             assert (state.used, state.failures) == (len(model.at(state.name)), provider.failures)
             assert state.allowed == (None if allowed == math.inf else math.floor(allowed))
             assert state.opens_in == (None if opens_at == math.inf else (opens_at - model.now) / 1000)
-            has_room = model.provider_room(state.name) > 0
-            assert has_room == (state.condition in {"ready", "probing"}) or state.condition == "probing"
+            assert state.condition == provider.condition(model.now, *model.used(state.name))
 
     @invariant()
     def nobody_sleeps_while_there_is_work(self) -> None:
         """A type that could run has its marker, or its last claim said an instant that has come."""
         if not hasattr(self, "store"):
             return
-        with Running.server.client() as client:
-            for name in TYPES:
-                if self.model.is_runnable(name) and self.model.has_provider(name):
-                    is_awake = client.exists(self.store.keys.wake(name))
-                    assert is_awake or self.told[name] <= self.model.now
+        for name in TYPES:
+            if self.model.is_runnable(name) and self.model.has_provider(name):
+                is_awake = self.client.exists(self.store.keys.wake(name))
+                assert is_awake or self.told[name] <= self.model.now
 
     async def _balances(self) -> list[object]:
         return [await self.store.balance(tenant) for tenant in TENANTS]

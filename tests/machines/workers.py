@@ -127,7 +127,7 @@ class Workers(Machine):
         following = [name for name in chain if name != left] if goes_on else []
         token += "x" if is_foreign else ""
         for _ in range(1 + repeats):
-            expected = self.model.switch(task_id, token, left, verdict, after, following)
+            expected = self.model.switch((task_id, token), left, verdict, after, following)
             got = wait(
                 self.store.switch(
                     task_id, token, left=left, verdict=verdict, after_ms=after, following=following

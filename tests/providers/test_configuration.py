@@ -23,7 +23,7 @@ from taskqueue.errors import InvalidSetting
 SECRET = "a-secret-that-nobody-may-see-0123456789"
 
 OWN = """
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, field_validator, model_validator
 from scheduler.providers import Provider, ProviderSettings
 
 class Settings(ProviderSettings):
@@ -63,6 +63,14 @@ class Raising(Own):
         @classmethod
         def _explodes(cls, value):
             raise KeyError(value)
+
+class Paired(Own):
+    class Settings(Settings):
+        @model_validator(mode="after")
+        def _go_together(self):
+            if self.model == "large" and self.size < 10:
+                raise ValueError("a large model has a size of 10 or more")
+            return self
 
 class Foreign:
     pass
@@ -195,6 +203,23 @@ def test_everything_that_is_wrong_is_told_together(read: Read, own: str) -> None
     assert "a list of 1 to 16" in problems["providers.toml: types.GEMINI"]
     assert found.chains == {"CHATGPT": ("good",)}
     assert list(found.providers) == ["good"]
+
+
+def test_settings_are_held_against_each_other_without_the_secret(read: Read, own: str) -> None:
+    """A key that is missing does not hide what is wrong with the rest."""
+    problems = told(
+        read(f"""
+            [providers.a]
+            kind = "{own}:Paired"
+            api_key = {{ env = "NOT_SET" }}
+            model = "large"
+            [types]
+            CHATGPT = ["a"]
+        """)
+    )
+
+    assert "NOT_SET is not set" in problems["providers.toml: providers.a.api_key.env"]
+    assert problems["providers.toml: providers.a"] == "a large model has a size of 10 or more"
 
 
 @pytest.mark.parametrize("key", ["limits", "rate", "concurrency", "tokens", "breaker"])

@@ -145,6 +145,20 @@ async def test_what_is_to_be_included_is() -> None:
     assert result["rawResponse"][0] == ANSWER[0]
 
 
+async def test_of_a_long_reply_the_beginning_and_the_end_are_kept() -> None:
+    """A result holds 200 parts; what the answer leans on comes last, and numbers may be none."""
+    odd = part("x") | {"createTime": None}
+    odd["candidates"][0]["avgLogprobs"] = 1e999
+    many = stream(*([odd] * 300), part("", "STOP", groundingMetadata=GROUNDING))
+
+    result = await told(many, include={"rawResponse": True})
+
+    assert len(result["text"]) == 300
+    assert len(result["rawResponse"]) == 200
+    assert result["rawResponse"][0]["candidates"][0]["avgLogprobs"] is None
+    assert "groundingMetadata" in result["rawResponse"][-1]["candidates"][0]
+
+
 async def test_the_place_of_a_task_is_in_the_instructions() -> None:
     """The template is the operator's; braces that are none of it, and what a task says, stay as they are."""
     template = "In {country}, {state}: {location}. Speak {language}! {other} {{country}}"
@@ -287,6 +301,12 @@ async def test_what_is_no_whole_answer_is_none(parts: list[Any], kind: type[Exce
         await told(stream(*parts))
 
     assert type(caught.value) is kind
+
+
+async def test_a_reason_that_is_newer_than_the_library_is_told_as_it_came() -> None:
+    """The library warns of it, and goes on."""
+    with pytest.warns(UserWarning, match="BRAND_NEW"), pytest.raises(Retry, match="stopped: BRAND_NEW"):
+        await told(stream(part("It is ", "BRAND_NEW")))
 
 
 async def test_tokens_of_an_answer_that_was_cut_off_are_counted() -> None:

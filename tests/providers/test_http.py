@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 import ssl
+import traceback
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.providers.asking import asked, opened
 from tests.providers.servers import (
     REFUSALS,
     Answer,
+    Asked,
     chunks,
     holds,
     resets,
@@ -237,6 +239,23 @@ async def test_a_long_refusal_is_cut_and_a_packed_one_read() -> None:
         await told(says(b"no gzip", 401, "Content-Encoding: gzip"))
 
 
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_without_an_end_is_left_at_its_bound(status: int) -> None:
+    """The connection is closed, and whoever goes on writing finds out."""
+
+    async def endless(_: Asked, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status} Whatever\r\n\r\n".encode())
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    async with service(endless) as server, opened(Plain, base_url=server.url) as provider:
+        with pytest.raises(Unavailable, match=r"longer than 2,000 bytes|the service answered 500: xxx"):
+            await asked(provider, "CHATGPT", QUESTION)
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+
 @pytest.mark.parametrize(
     ("answer", "what"),
     [
@@ -355,6 +374,21 @@ async def test_a_key_that_no_header_may_hold_is_not_repeated(key: str) -> None:
 
     assert key not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", [f"{KEY}\n", f"{KEY}ü"])
+async def test_a_header_of_one_call_is_not_repeated_either(value: str) -> None:
+    """It is found out when the call is made."""
+
+    class Telling(Plain):
+        async def answer(self, payload: BaseModel, call: Call) -> Mapping[str, Any]:
+            return await self.get_json("/ask", headers={"X-Told": value})
+
+    async with service(says_json(HELLO)) as server, opened(Telling, base_url=server.url) as provider:
+        with pytest.raises(Misconfigured, match="characters that no header may have") as caught:
+            await asked(provider, "CHATGPT", QUESTION)
+
+    assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_question_that_is_too_long_for_an_address_is_rejected() -> None:

@@ -386,12 +386,16 @@ async def test_what_a_model_says_on_its_way_is_not_the_answer() -> None:
     assert result["text"] == "On ice.\n\nIn zoos, too."
 
 
-async def test_a_response_without_output_has_the_text_that_was_streamed() -> None:
-    """Some servers leave the output of the last event empty."""
+async def test_a_response_without_output_has_what_was_streamed() -> None:
+    """Some servers leave the output of the last event empty: then its parts count, or else the text alone."""
+    *events, last = response_events(response(message_item("On ice.")), "On ", "ice.")
+    last["response"] = {**last["response"], "output": []}
+    items = await answer_to(streamed(*events, last, is_marked=False), api="responses")
     events = response_events(response(), "On ", "ice.")
-    result = await answer_to(streamed(*events, is_marked=False), api="responses")
+    text = await answer_to(streamed(*events, is_marked=False), api="responses")
 
-    assert result["text"] == "On ice."
+    assert (items["text"], items["sources"]) == ("On ice.", CITED)
+    assert (text["text"], text["sources"]) == ("On ice.", [])
 
 
 async def test_a_service_that_does_not_stream_is_understood() -> None:

@@ -409,6 +409,19 @@ async def test_a_cancelled_call_ends_on_the_wire(api: str, stream: bool, beginni
                 await served.left.wait()
 
 
+async def test_an_error_half_way_ends_the_call_on_the_wire() -> None:
+    """The service said what is wrong and would go on: nobody listens to that."""
+    beginning = begun(chunk({"content": "On "}), {"object": "error", "message": "it broke"})
+    async with (
+        service(holds(beginning)) as served,
+        opened(OpenAi, base_url=f"{served.url}/v1", model="m") as provider,
+    ):
+        with pytest.raises(Unavailable, match="it broke"):
+            await asked(provider, "CHATGPT", PROMPT)
+        async with asyncio.timeout(5):
+            await served.left.wait()
+
+
 @pytest.mark.parametrize("key", ["sk-\u00e4", "sk-a\nX-Other: b"])
 async def test_a_key_that_no_header_may_have_is_a_mistake_of_the_configuration(key: str) -> None:
     """And is not shown."""
