@@ -3,15 +3,14 @@
 The shared rule of `scheduler.providers.classifying`, and before it what the body says, because services
 use one status for unlike things:
 
-| the service says                                                | raised                            |
-|-----------------------------------------------------------------|-----------------------------------|
-| 402; 403 or 429 whose code or text says that credit is used up   | `RateLimited`, `quota_cooldown`   |
-| 400, 403 and the like because of the prompt: too long, forbidden | `Rejected`                        |
-| 400, 422 because of a key, a model or a parameter                | `Misconfigured`                   |
-| 409: another call with the same idempotency key is under way     | `Retry`                           |
-| 429                                                             | `RateLimited`, `cooldown` at least |
+| the service says                                                 | raised                          |
+|------------------------------------------------------------------|---------------------------------|
+| 402; 403 or 429 whose code or text says that credit is used up   | `RateLimited`, `quota_cooldown` |
+| 400, 403 and the like because of the prompt: too long, forbidden | `Rejected`                      |
+| 400, 422 because of a key, a model or a parameter                | `Misconfigured`                 |
+| 409: another call with the same idempotency key is under way     | `Retry`                         |
 
-Without it one tenant's forbidden prompt would open the breaker for all, and a parameter that a new
+Without that, one tenant's forbidden prompt would open the breaker for all, and a parameter that a new
 model does not know would fail every task for good.
 """
 
@@ -178,8 +177,6 @@ def _judged(
         or (may_be_quota and _QUOTA_TEXT.search(told.message))
     ):
         return RateLimited(max(after or 0.0, settings.quota_cooldown), reason)
-    if status == _TOO_MANY:
-        return RateLimited(settings.cooldown if after is None else after, reason)
     if status == _CONFLICT:
         return Retry(after, reason)
     if status in _REFUSALS:

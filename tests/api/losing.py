@@ -35,7 +35,7 @@ class LosingProxy:
         self._closing = asyncio.Event()
 
     def lose(self, count: int, how: Loss, asked: bytes) -> None:
-        """Lose the replies to the next *count* requests that contain *asked*; their connections are lost too."""
+        """Lose the next *count* replies to requests that contain *asked*, and their connections."""
         self._left, self._how, self._asked = count, how, asked
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

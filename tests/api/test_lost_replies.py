@@ -49,7 +49,7 @@ async def official(
     """The client as its users make it, with its two repeats; only its pauses and its patience are short."""
     key = (await accounts.create_key("acme")).key
     monkeypatch.setattr("cloro._client._backoff", lambda attempt: 0.01 * attempt)
-    with cloro.Cloro(api_key=key, base_url=f"http://127.0.0.1:{proxy.port}", timeout=2.0) as client:
+    with cloro.Cloro(api_key=key, base_url=f"http://127.0.0.1:{proxy.port}", timeout=20) as client:
         assert client.max_retries == REPEATS
         yield client
 
@@ -57,6 +57,13 @@ async def official(
 async def ask(call: Ask, *arguments: Any, **options: Any) -> Any:
     """Make a call of the client, which blocks, beside the service."""
     return await asyncio.to_thread(call, *arguments, **options)
+
+
+def lose(client: cloro.Cloro, proxy: LosingProxy, count: int, how: Loss, asked: bytes) -> None:
+    """Lose replies; a client to which nothing comes gives up soon."""
+    if how == "stall":
+        client._client.timeout = 2.0 / count
+    proxy.lose(count, how, asked)
 
 
 async def stored(queue: TaskQueue) -> list[Task]:
@@ -72,7 +79,7 @@ async def test_a_key_makes_one_task_of_all_repeats(
     official: cloro.Cloro, proxy: LosingProxy, queue: TaskQueue, how: Loss
 ) -> None:
     """The repeat is told of a conflict; by the key the task is found, and waited for like any other."""
-    proxy.lose(1, how, CREATE)
+    lose(official, proxy, 1, how, CREATE)
 
     with pytest.raises(cloro.ConflictError) as caught:
         await ask(official.async_tasks.create, "CHATGPT", PROMPT, idempotency_key="k")
@@ -89,8 +96,7 @@ async def test_a_key_makes_one_task_though_no_reply_comes_through(
     official: cloro.Cloro, proxy: LosingProxy, queue: TaskQueue, how: Loss
 ) -> None:
     """The client gives up after three requests; asked once more, it finds what the first one made."""
-    official._client.timeout = 0.5
-    proxy.lose(1 + REPEATS, how, CREATE)
+    lose(official, proxy, 1 + REPEATS, how, CREATE)
 
     with pytest.raises(cloro.APITimeoutError if how == "stall" else cloro.APIConnectionError):
         await ask(official.async_tasks.create, "CHATGPT", PROMPT, idempotency_key="k")
@@ -109,7 +115,7 @@ async def test_without_a_key_every_repeat_is_a_task(
 ) -> None:
     """As the documents say: the client knows one of the two, and both are run and charged."""
     await queue.grant("acme", 100)
-    proxy.lose(1, how, CREATE)
+    lose(official, proxy, 1, how, CREATE)
 
     handle = await ask(official.async_tasks.create, "CHATGPT", PROMPT)
 
@@ -130,7 +136,7 @@ async def test_a_batch_makes_one_task_of_each_key(
         {"task_type": "GROK", "payload": PROMPT},
         {"task_type": "GEMINI", "payload": PROMPT, "idempotency_key": "third"},
     ]
-    proxy.lose(1, how, BATCH)
+    lose(official, proxy, 1, how, BATCH)
 
     results = await ask(official.async_tasks.create_batch, tasks)
 

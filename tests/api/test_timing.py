@@ -48,7 +48,7 @@ async def test_what_is_anothers_is_as_quickly_dealt_with_as_what_is_not_there(
 async def test_what_others_have_makes_nothing_slower(
     server: RealServer, queue_name: str, clock: FakeClock, shared: World, spec: Any
 ) -> None:
-    """Every route costs the same with acme and without, but for those of operators, which count everything."""
+    """Every route costs the same with acme and without; those of operators count everything."""
     async with world(server, f"{queue_name}-alone", clock, with_acme=False) as alone:
         told = [await each.commands(spec) for each in (alone, shared)]
     assert told[0] == told[1]

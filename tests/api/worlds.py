@@ -126,7 +126,7 @@ class World:
         # Connections are open from here on, and scripts known.
         await self.ask(spec, "first")
         told: list[str] = []
-        with self.server.monitor() as monitor:
+        with self.server.monitor() as monitor:  # type: ignore[no-untyped-call]
             self.server.echo("it begins")
             await self.ask(spec, name)
             self.server.echo("it has ended")

@@ -145,7 +145,7 @@ async def test_a_task_comes_without_what_may_be_long(scene: Scene) -> None:
 
 
 async def test_only_what_the_tenant_handed_in_is_listed(scene: Scene) -> None:
-    """No other tenant's, no reserved one, no delivery, in whatever state; also where a name is part of another."""
+    """No other tenant's, reserved one or delivery, in no state; also where a name is part of another."""
     tenants = ("acm", "acme", "acme-x", "zeta")
     for name in ("done", "run", "again", "ready"):
         for tenant in tenants:
@@ -366,6 +366,7 @@ async def test_what_runs_is_met_in_a_table_that_shrinks(scene: Scene, after: int
     held = {task.id: task for task in (await scene.claim()).tasks}
 
     found: list[str] = []
+    left: list[str] = []
     number = 0
     async for page in pages(scene, 20):
         found += [task.id for task in page if task.state is TaskState.PROCESSING]
@@ -374,6 +375,7 @@ async def test_what_runs_is_met_in_a_table_that_shrinks(scene: Scene, after: int
             left = [name for name in names if name not in found][:40]
             await scene.complete(*(task for name, task in held.items() if name not in left))
 
+    assert len(left) == 40
     assert set(left) <= set(found)
 
 

@@ -16,6 +16,7 @@ from taskqueue.ranking import Order, policy
 from taskqueue.store import Store
 from tests.audit import audit
 from tests.machines.model import Model
+from tests.machines.providers import ModelProvider
 from tests.servers import RealServer
 
 TYPES = ("GROK", "GEMINI", "CHATGPT")
@@ -23,7 +24,7 @@ TENANTS = ("acme", "acme.b", "zeta")
 METERED = TENANTS[:2]
 """Tenants that may be granted something, at once or later; the other one never is."""
 PROVIDERS = ("alpha", "beta")
-CHAINS = ((), (), ("alpha",), ("beta", "alpha"), ("alpha", "beta"))
+CHAINS = ((), ("alpha",), ("beta", "alpha"), ("alpha", "beta"))
 
 claims = Bundle("claims")
 known = Bundle("known")
@@ -58,6 +59,7 @@ class Machine(RuleBasedStateMachine):
         stride=st.sampled_from([None, None, 3]),
         granted=st.tuples(*[grants for _ in METERED]),
         chains=st.tuples(*[st.sampled_from(CHAINS) for _ in TYPES]),
+        breaker=st.sampled_from([1, 2, None]),
     )
     def open(
         self,
@@ -65,6 +67,7 @@ class Machine(RuleBasedStateMachine):
         stride: int | None,
         granted: tuple[int | None, ...],
         chains: tuple[tuple[str, ...], ...],
+        breaker: int | None,
     ) -> None:
         self.name = f"machine-{next(Running.numbers)}"
         self.model = Model(Order(stride), policy(rule_name), now=int(time.time() * 1000))
@@ -79,6 +82,9 @@ class Machine(RuleBasedStateMachine):
         wait(self.store.open(Order(stride), rule_name))
         self.ids = itertools.count(1)
         self.requests = itertools.count(1)
+        if breaker is not None:
+            wait(self.store.set_provider("alpha", {"breaker": str(breaker)}))
+            self.model.providers.known["alpha"] = ModelProvider(breaker=breaker)
         for tenant, amount in zip(METERED, granted, strict=True):
             if amount is not None:
                 wait(self.store.grant(tenant, amount))

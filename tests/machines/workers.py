@@ -127,19 +127,26 @@ class Workers(Machine):
         following = [name for name in chain if name != left] if goes_on else []
         token += "x" if is_foreign else ""
         for _ in range(1 + repeats):
-            expected = self.model.switch((task_id, token), left, verdict, after, following)
-            got = wait(
-                self.store.switch(
-                    task_id, token, left=left, verdict=verdict, after_ms=after, following=following
-                )
-            )
-            assert got.is_stale == (expected is None)
-            if expected is not None:
-                provider, opens_in = expected
-                assert (got.provider, got.opens_in) == (
-                    provider,
-                    None if opens_in is None else opens_in / 1000,
-                )
+            self._switch((task_id, token), left, verdict, after, following)
+
+    @precondition(lambda self: any(task.provider is not None for task in self.running()))
+    @rule(which=st.integers(0, 9), passes=st.sampled_from([-1, 0, 0, 1]))
+    def break_down(self, which: int, passes: int) -> None:
+        """A provider fails all that run there; time passes until its breaker lets one task find out."""
+        names = sorted({task.provider for task in self.running() if task.provider is not None})
+        name = names[which % len(names)]
+        for task in self.model.at(name):
+            self._switch((task.id, task.token), name, "failed", 0, [])
+        self.model.now = max(self.model.now, self.model.providers.known[name].open_until + passes)
+
+    def _switch(self, lease: Lease, left: str, verdict: Any, after: int, following: list[str]) -> None:
+        expected = self.model.switch(lease, left, verdict, after, following)
+        options: dict[str, Any] = {"verdict": verdict, "after_ms": after, "following": following}
+        got = wait(self.store.switch(*lease, left=left, **options))
+        assert got.is_stale == (expected is None)
+        if expected is not None:
+            provider, opens_in = expected
+            assert (got.provider, got.opens_in) == (provider, None if opens_in is None else opens_in / 1000)
 
     @rule(held=claims)
     def extend(self, held: Any) -> None:

@@ -346,6 +346,16 @@ async def test_of_a_long_raw_answer_beginning_and_end_are_given() -> None:
     assert len(result["text"].split()) == 500
 
 
+async def test_a_raw_answer_leaves_room_for_the_answer() -> None:
+    """Large events: at most 256 KiB of them, and the last is among them."""
+    events = [chunk({"content": "x"}, filler="y" * 19_000) for _ in range(60)]
+    result = await answer_to(streamed(*events, *chat_events("Yes.")), include={"rawResponse": True})
+
+    kept = result["rawResponse"]
+    assert len(json.dumps(kept)) < 256 * 1024
+    assert (kept[0], kept[-1]) == (events[0], chat_events("Yes.")[-1])
+
+
 async def test_a_raw_answer_holds_only_what_a_record_can() -> None:
     """Too deep, too long, not finite, too large: cut, so that the answer itself is kept."""
     deep: Any = "bottom"
@@ -389,7 +399,7 @@ async def test_what_a_model_says_on_its_way_is_not_the_answer() -> None:
 async def test_a_response_without_output_has_what_was_streamed() -> None:
     """Some servers leave the output of the last event empty: then its parts count, or else the text alone."""
     *events, last = response_events(response(message_item("On ice.")), "On ", "ice.")
-    last["response"] = {**last["response"], "output": []}
+    last["response"] = {"model": MODEL, "output": []}
     items = await answer_to(streamed(*events, last, is_marked=False), api="responses")
     events = response_events(response(), "On ", "ice.")
     text = await answer_to(streamed(*events, is_marked=False), api="responses")

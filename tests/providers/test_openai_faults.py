@@ -151,6 +151,13 @@ SAID = [
     ),
     pytest.param(
         400,
+        {"error": {"message": "Invalid value", "param": "messages[1].content", "code": "invalid_value"}},
+        Rejected,
+        None,
+        id="prompt",
+    ),
+    pytest.param(
+        400,
         {"error": {"message": "Too long", "param": "messages", "code": "context_length_exceeded"}},
         Rejected,
         None,
