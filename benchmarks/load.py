@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
+from benchmarks.payloads import payload
 from taskqueue import TaskQueue, TaskSpec
 
 TYPE = "noop"
@@ -13,18 +13,6 @@ PRIORITIES = 10
 
 _AT_ONCE = 50_000
 """Specifications held in memory while a queue is filled."""
-
-
-def payload(number: int) -> dict[str, Any]:
-    return {
-        "i": number,
-        "prompt": "Which harbours of the North Sea freeze over in winter?",
-        "region": "en-GB",
-        "sources": ["web", "news"],
-        "depth": 3,
-        "budget": 0.25,
-        "is_draft": False,
-    }
 
 
 def specs(first: int, count: int) -> list[TaskSpec]:

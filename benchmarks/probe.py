@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import redis
@@ -14,7 +15,7 @@ import redis
 _SCRIPTS = frozenset({"evalsha", "eval"})
 _WAITS = frozenset({"blpop"})
 _OURS = frozenset({"info", "ping"})
-_WIPED_AT_ONCE = 1_000
+_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
@@ -82,20 +83,28 @@ class Probe:
         # Without the word some servers free it in the background, in the middle of what comes next.
         self._client.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
 
+    def drop_expiring(self) -> None:
+        """Remove every key that has an expiry, as if its time had come."""
+        for keys in self._batches("*"):
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.pttl(key)
+            if due := [key for key, left in zip(keys, pipeline.execute(), strict=True) if left >= 0]:
+                self._client.delete(*due)
+
     def wipe(self, prefix: str) -> None:
         """Remove every key that starts with *prefix*."""
-        batch: list[bytes] = []
-        for key in self._client.scan_iter(match=prefix + "*", count=_WIPED_AT_ONCE):
-            batch.append(key)
-            if len(batch) == _WIPED_AT_ONCE:
-                self._client.delete(*batch)
-                batch.clear()
-        if batch:
-            self._client.delete(*batch)
+        for keys in self._batches(prefix + "*"):
+            self._client.delete(*keys)
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+    def _batches(self, pattern: str) -> Iterator[list[bytes]]:
+        found = self._client.scan_iter(match=pattern, count=_AT_ONCE)
+        while batch := list(islice(found, _AT_ONCE)):
+            yield batch
 
     def _fsync(self) -> str:
         try:

@@ -15,8 +15,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bench import Bench
-from benchmarks.load import TYPE, payload, specs
+from benchmarks.load import TYPE, specs
 from benchmarks.marks import now
+from benchmarks.payloads import payload
 from benchmarks.results import Goal, Result
 from scheduler import Context, Scheduler, Unavailable
 from taskqueue import TaskQueue, TaskSpec

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from benchmarks.bench import Bench
-from benchmarks.load import TYPE, payload, specs
+from benchmarks.load import TYPE, specs
+from benchmarks.payloads import payload
 from benchmarks.results import Goal, Result, medians
 from taskqueue import TaskQueue
 

@@ -10,8 +10,9 @@ import asyncio
 from random import Random
 
 from benchmarks.bench import Bench
-from benchmarks.load import TYPE, payload
+from benchmarks.load import TYPE
 from benchmarks.marks import Marks, now
+from benchmarks.payloads import payload
 from benchmarks.results import Goal, Result
 from benchmarks.workers import Worker, until
 from taskqueue import TaskQueue

@@ -7,6 +7,16 @@
     api = "responses"
     parameters = { tools = [{ type = "web_search" }] }
 
+| of a task                                  | becomes                                                 |
+|--------------------------------------------|---------------------------------------------------------|
+| `prompt`                                   | the message of the user, or the input                   |
+| `country`, `gl`, `state`, `location`, `hl` | words of the setting `instructions`; the place of a     |
+|                                            | search by `responses`, where a tool for it is configured |
+| `disableWebSearch`                         | no `tool_choice`                                        |
+| `include.markdown`, `html`, `rawResponse`  | the text as it was written, a data: URL, what came      |
+| `include.searchQueries`                    | what the service says that it searched for              |
+| `include.ads`, `shopping`, `legacy`        | nothing: the protocol has no such things                |
+
 Each call is one request: what fails is tried again by the engine, not by the client. What a service's
 errors mean is in `scheduler.providers.openai_errors`; of answers:
 

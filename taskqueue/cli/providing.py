@@ -37,6 +37,7 @@ def read_providers(settings: Settings, *, strict: bool = False) -> Providers | N
     look_here_first()
     path = None if settings.providers is None else Path(settings.providers)
     configuration = read_configuration(path, os.environ)
+    configuration.strict |= strict
     return Providers(configuration)
 
 

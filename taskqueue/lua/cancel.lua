@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-cancel: end a QUEUED task at once; ask the worker of a PROCESSING one to stop it.
+cancel: end a QUEUED task at once; ask the worker of a PROCESSING one to stop it, or leave it alone.
 
 KEYS
   meta    hash    settings of the queue
@@ -11,9 +11,11 @@ ARGV
   now     int   "" reads the server's clock
   id      str   the task
   error   str   msgpack of the error that it ends with
+  waiting int   1: a PROCESSING task is left alone
 RETURNS
   {"cancelled"}   it was QUEUED
   {"asked"}       it is PROCESSING: the worker is told at once, and again with its next heartbeat
+  {"running"}     it is PROCESSING, and left alone
   {"finished"}    it had ended before
   {"unknown"}     there is no such task
   {"no_queue"}
@@ -23,7 +25,7 @@ COST
   O(log n)
 ]]
 -- include: base keys meta policy lanes counts record places removing ending
-local task, run, id = KEYS[2], KEYS[3], ARGV[3]
+local task, run, id, waiting = KEYS[2], KEYS[3], ARGV[3], ARGV[5] == "1"
 
 -- Plan
 call("STRLEN", task)
@@ -33,7 +35,9 @@ if not header then
   return { "unknown" }
 end
 local state = stored[1] or "QUEUED"
-if state == "PROCESSING" then
+if state == "PROCESSING" and waiting then
+  return { "running" }
+elseif state == "PROCESSING" then
   local inbox = keys.inbox .. stored[3]
   probe("list", inbox)
   call("HSET", run, "cancel", "1")

@@ -38,10 +38,25 @@ class OperatorVerbs(ProducerVerbs):
         Returns:
             The task after that; None if it is unknown.
         """
-        await self._run(
-            "cancel", task=self.keys.task(task_id), run=self.keys.run(task_id), id=task_id, error=CANCELLED
-        )
+        await self._cancel(task_id, waiting=False)
         return (await self.fetch([task_id]))[0]
+
+    async def cancel_queued(self, task_id: str) -> bool:
+        """End a task if it is QUEUED; return whether it was. One that runs is left alone."""
+        return await self._cancel(task_id, waiting=True) == b"cancelled"
+
+    async def _cancel(self, task_id: str, *, waiting: bool) -> bytes:
+        keys = self.keys
+        reply = await self._run(
+            "cancel",
+            task=keys.task(task_id),
+            run=keys.run(task_id),
+            id=task_id,
+            error=CANCELLED,
+            waiting=int(waiting),
+        )
+        word: bytes = reply[0]
+        return word
 
     async def clear(self, *, tenant: str | None = None, type: str | None = None) -> int:  # noqa: A002 - the field
         """Remove QUEUED tasks that were accepted before this call, and their records; return how many."""

@@ -47,6 +47,7 @@ def _with_header(data: bytes, name: str, number: int) -> bytes:
     return data.replace(b"Host:", f"{name}: {number}\r\nHost:".encode(), 1)
 
 
+# Pydantic remembers texts of up to 63 characters, 16,384 of them: one kind is enough to fill that.
 KINDS: tuple[Callable[[str, int], bytes], ...] = (
     lambda _, n: request("GET", "/v1/async/status", f"sk_live_{n}", close=False),
     lambda _, n: request("GET", f"/v2/{n}", f"{n}", close=False),
@@ -62,9 +63,9 @@ KINDS: tuple[Callable[[str, int], bytes], ...] = (
     lambda key, n: _posted("/v1/async/task", {**TASK, f"field{n}": n, "taskType": f"TYPE{n}"}, key, n),
     lambda key, n: _posted("/v1/async/task", {**TASK, "webhook": {"url": f"https://{n}.local:{n}/"}}, key, n),
     lambda key, n: _posted("/v1/async/task/batch", [{**TASK, "idempotencyKey": f"batch-{n}"}] * 2, key, n),
-    lambda key, n: _posted("/v1/monitor/chatgpt", {**PROMPT, f"field{n}": n, "country": f"{n}"}, key, n),
+    lambda key, n: _posted("/v1/monitor/chatgpt", {**PROMPT, f"field{n}": n, "country": f"{n:064}"}, key, n),
     lambda key, n: _posted("/v1/monitor/grok", {**PROMPT, "prompt": f"What is {n}?"}, key, n),
-    lambda key, n: _posted("/v1/monitor/google", {"url": f"https://www.google.com/search?q={n}"}, key, n),
+    lambda key, n: _posted("/v1/monitor/google", {"url": f"https://www.google.com/search?q={n:064}"}, key, n),
     lambda key, n: _posted("/v1/monitor/google/goto", {"url": f"https://example.com/{n}"}, key, n),
     lambda key, n: request("POST", "/v1/async/task", key, b'{"a": %d' % n, close=False),
     lambda key, n: _with_header(request("GET", f"/{n}", key, close=False), f"X-Header-{n}", n),
@@ -109,6 +110,11 @@ async def flood(port: int, requests: Iterator[bytes]) -> Counter[int]:
     return statuses
 
 
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def _serve(url: str, name: str) -> None:
     async with TaskQueue.connect(url, name=name) as queue, Accounts(queue, SECRET) as accounts:
         await queue.grant("initech", 0)
@@ -120,10 +126,10 @@ async def _serve(url: str, name: str) -> None:
             config = uvicorn.Config(app, http=HttpProtocol, loop="none", log_config=None, access_log=False)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
-            print(listening.getsockname()[1], key, flush=True)
+            _tell(f"{listening.getsockname()[1]} {key}")
             while await asyncio.to_thread(sys.stdin.readline):
                 gc.collect()
-                print(tracemalloc.get_traced_memory()[0], flush=True)
+                _tell(f"{tracemalloc.get_traced_memory()[0]}")
             server.should_exit = True
             await serving
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from scheduler import Context, GiveUp
 from taskqueue import TaskQueue
+from taskqueue.api.listing import CURSOR
 from tests.api.conftest import PROMPT, TASK, Client, Working, echo, error_of
 
 
@@ -187,8 +190,8 @@ async def test_cancel_ends_a_queued_task(client: Client) -> None:
 
 
 async def test_a_list_goes_page_by_page(client: Client) -> None:
-    """Every task once, none of another page; the last page has no cursor."""
-    made = {await _create(client, priority=1 + n % 3) for n in range(7)}
+    """Every task once, in the order in which they will run; the last page has no cursor."""
+    made = [(-(1 + n % 3), n, await _create(client, priority=1 + n % 3)) for n in range(7)]
 
     found: list[str] = []
     query: dict[str, Any] = {"limit": 3}
@@ -198,10 +201,46 @@ async def test_a_list_goes_page_by_page(client: Client) -> None:
         if page["nextCursor"] is None:
             break
         assert len(page["tasks"]) == 3
+        assert re.fullmatch(CURSOR, page["nextCursor"])
         query["cursor"] = page["nextCursor"]
 
-    assert len(found) == 7
-    assert set(found) == made
+    assert found == [task_id for _, _, task_id in sorted(made)]
+
+
+async def test_a_list_begins_with_what_waits_and_ends_with_what_ended_first(
+    client: Client, queue: TaskQueue, working: Working
+) -> None:
+    """One delayed, one ready; of those that ended the one that is forgotten last comes first."""
+    ended = [await _create(client) for _ in range(3)]
+    async with working(CHATGPT=echo):
+        for task_id in ended:
+            await queue.wait(task_id, 10)
+    ready = await _create(client, taskType="GROK")
+    late = await queue.enqueue("GROK", PROMPT, tenant="acme", delay=timedelta(hours=1))
+
+    page = (await client.get("/v1/async/tasks")).json()
+
+    found = [each["task"]["id"] for each in page["tasks"]]
+    assert found[:2] == [late.id, ready]
+    created = [each["task"]["createdAt"] for each in page["tasks"][2:]]
+    assert created == sorted(created, reverse=True)
+    assert sorted(found[2:]) == sorted(ended)
+
+
+async def test_a_list_goes_on_where_it_ended_whatever_happened_meanwhile(client: Client) -> None:
+    """What was listed is cancelled, what is new comes before and after: the rest is met, and met once."""
+    made = [await _create(client, priority=5) for _ in range(6)]
+    first = (await client.get("/v1/async/tasks", params={"limit": 3, "status": "QUEUED"})).json()
+    for each in first["tasks"]:
+        await client.delete(f"/v1/async/task/{each['task']['id']}")
+    await _create(client, priority=9)
+    later = await _create(client, priority=1)
+
+    query = {"limit": 10, "status": "QUEUED", "cursor": first["nextCursor"]}
+    rest = (await client.get("/v1/async/tasks", params=query)).json()
+
+    assert [each["task"]["id"] for each in rest["tasks"]] == [*made[3:], later]
+    assert rest["nextCursor"] is None
 
 
 async def test_a_list_can_be_filtered(client: Client, queue: TaskQueue, working: Working) -> None:
@@ -239,6 +278,10 @@ async def test_a_list_can_be_filtered(client: Client, queue: TaskQueue, working:
         ("cursor=x", "cursor"),
         ("cursor=%00", "cursor"),
         ("cursor=MTotMQ", "cursor"),
+        ("cursor=", "cursor"),
+        ("cursor=" + "A" * 100, "cursor"),
+        ("cursor=" + "A" * 300, "cursor"),
+        ("cursor=%F0%9F%98%80", "cursor"),
         ("tenant=globex", "tenant"),
         ("limit=5&limit=6", "query"),
         ("&".join(f"a{n}=1" for n in range(50)), "query"),

@@ -45,6 +45,8 @@ api_key = { env = "NOT_SET_ANYWHERE" }
 """
 PROMPT = {"prompt": "hello", "country": "US"}
 PROBLEMS = {"providers.sick.kind", "providers.keyless.api_key.env", "types.GROK"}
+ENDS = {"worker": ("--burst",), "serve": ("--host", "256.1.1.1")}
+"""What ends a command that was not refused: it must not run until the tests are ended."""
 MODULE = """
 from scheduler import Scheduler
 
@@ -257,11 +259,16 @@ def test_a_secret_is_not_shown_by_any_command(
         "    key: SecretStr\n"
         "class Telling(Provider):\n"
         "    Settings = Settings\n"
+        "    async def open(self):\n"
+        "        if self.name == 'shut':\n"
+        "            raise OSError(f'shut for {self.settings.key.get_secret_value()}')\n"
         "    async def answer(self, payload, call):\n"
         "        raise ValueError(f'no {self.settings.key.get_secret_value()}')\n"
     )
     file.write_text(
-        f'[providers.t]\nkind = "{name}:Telling"\nkey = {{ env = "THE_KEY" }}\n[types]\nGROK = ["t"]'
+        f'[providers.t]\nkind = "{name}:Telling"\nkey = {{ env = "THE_KEY" }}\n'
+        f'[providers.shut]\nkind = "{name}:Telling"\nkey = {{ env = "THE_KEY" }}\n'
+        '[types]\nGROK = ["t", "shut"]'
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THE_KEY", SECRET)
@@ -272,6 +279,7 @@ def test_a_secret_is_not_shown_by_any_command(
 
     assert [result.code for result in results] == [0, 0, 1]
     assert "ValueError: no [hidden]" in results[2].out
+    assert "OSError: shut for [hidden]" in results[2].out
     assert SECRET not in str(results)
 
 
@@ -325,28 +333,29 @@ def test_handlers_of_a_module_win_for_their_types(
     assert cli("get", other, "--json").json["result"]["simulated"] is True
 
 
-@pytest.mark.parametrize("command", ["worker", "serve"])
+@pytest.mark.parametrize(("command", "ends"), ENDS.items())
 def test_strict_refuses_to_start_with_a_problem(
-    cli: Run, sick: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    cli: Run, sick: Path, command: str, ends: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them are told; exit code 2."""
     monkeypatch.setattr(f"taskqueue.cli.{command}.configure_logging", lambda *_, **__: None)
 
-    result = cli(command, "--providers", str(sick), "--strict")
+    result = cli(command, "--providers", str(sick), "--strict", *ends)
 
     assert result.code == 2
+    assert "all of them must be right" in result.err
     assert all(f"  providers.toml: {key}: " in result.err for key in PROBLEMS)
 
 
-@pytest.mark.parametrize("command", ["worker", "serve"])
+@pytest.mark.parametrize(("command", "ends"), ENDS.items())
 def test_nothing_starts_without_a_provider_that_can_be_used(
-    cli: Run, file: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    cli: Run, file: Path, command: str, ends: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There would be nothing to run."""
     monkeypatch.setattr(f"taskqueue.cli.{command}.configure_logging", lambda *_, **__: None)
     file.write_text(SICK + '[types]\nGROK = ["sick"]')
 
-    result = cli(command, "--providers", str(file))
+    result = cli(command, "--providers", str(file), *ends)
 
     assert result.code == 2
     assert "no type has a provider that can be used" in result.err
@@ -356,7 +365,7 @@ def test_a_worker_says_what_it_could_run(cli: Run, monkeypatch: pytest.MonkeyPat
     """Without a module and without providers."""
     monkeypatch.setattr("taskqueue.cli.worker.configure_logging", lambda *_, **__: None)
 
-    result = cli("worker")
+    result = cli("worker", *ENDS["worker"])
 
     assert result.code == 2
     assert "MODULE:ATTR" in result.err
@@ -366,7 +375,7 @@ def test_a_worker_says_what_it_could_run(cli: Run, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("other", ["--demo", "--api-only"])
 def test_providers_do_not_go_together_with_who_else_runs_the_tasks(cli: Run, file: Path, other: str) -> None:
     """A file that is named is not passed over in silence."""
-    result = cli("serve", other, "--providers", str(file))
+    result = cli("serve", other, "--providers", str(file), *ENDS["serve"])
 
     assert result.code == 2
     assert "who runs the tasks" in result.err

@@ -200,6 +200,7 @@ SITUATIONS = [
     Situation("cancel", "delayed", lambda scene, held: scene.store.cancel("zeta-late")),
     Situation("cancel", "with a key", lambda scene, held: scene.store.cancel("acme-key")),
     Situation("cancel", "running", lambda scene, held: scene.store.cancel("held")),
+    Situation("cancel", "what waits", lambda scene, held: scene.store.cancel_queued("acme-1")),
     Situation(
         "clear",
         "a lane",

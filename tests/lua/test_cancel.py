@@ -111,6 +111,23 @@ async def test_a_task_that_has_ended_stays_as_it_is(scene: Scene, end: str) -> N
     assert scene.snapshot() == before
 
 
+async def test_what_waits_is_ended_and_what_runs_is_left_alone(scene: Scene) -> None:
+    """One call, so that no worker can start it between a look and a cancel."""
+    await scene.enqueue("running")
+    await scene.claim_one()
+    await scene.enqueue("ready")
+    await scene.enqueue("late", delay=timedelta(seconds=5))
+    before = scene.snapshot()
+
+    assert not await scene.store.cancel_queued("running")
+    assert not await scene.store.cancel_queued("ghost")
+    assert scene.snapshot() == before
+    for name in ("ready", "late"):
+        assert await scene.store.cancel_queued(name)
+        assert (await scene.task(name)).state is TaskState.CANCELLED
+        assert not await scene.store.cancel_queued(name)
+
+
 async def test_an_unknown_task_is_none(scene: Scene) -> None:
     """And nothing is made of it."""
     before = scene.snapshot()

@@ -15,7 +15,7 @@ from taskqueue.keys import Keys
 from taskqueue.ranking import Order, policy
 from taskqueue.store import Store
 from tests.audit import audit
-from tests.machines.model import Model
+from tests.machines.model import LEASE, Model
 from tests.machines.providers import ModelProvider
 from tests.servers import RealServer
 
@@ -89,6 +89,14 @@ class Machine(RuleBasedStateMachine):
             if amount is not None:
                 wait(self.store.grant(tenant, amount))
                 self.model.grant(tenant, amount)
+
+    def reap(self) -> None:
+        """Take back what was lost, as the model says."""
+        got, expected = wait(self.store.reap(LEASE)), self.model.reap()
+        if expected is None:
+            assert got.holding_ms > 0
+        else:
+            assert (set(got.requeued), set(got.dead), set(got.cancelled)) == expected
 
     def teardown(self) -> None:
         if not hasattr(self, "store"):

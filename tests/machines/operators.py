@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import consumes, precondition, rule
 
-from taskqueue.errors import InvalidSetting
-from tests.machines.machine import PROVIDERS, TENANTS, TYPES, Machine, Running, known, tenants, types, wait
-from tests.machines.model import LEASE
-from tests.machines.providers import ModelProvider
+from tests.machines.machine import TENANTS, TYPES, Machine, known, tenants, types, wait
 
 SCOPES = [*(f"type:{name}" for name in TYPES), *(f"tenant:{name}" for name in TENANTS), "queue:"]
 mosts = st.sampled_from([None, 2, 1, 3, 0])
@@ -27,7 +23,7 @@ class Operators(Machine):
             self.model.now += ms
         for _ in range(passes):
             self.model.now += min(ms, 6_000)
-            self._reap()
+            self.reap()
 
     @rule(what=st.sampled_from(["promote", "purge", "flush", "reap"]))
     def tend(self, what: str) -> None:
@@ -36,17 +32,9 @@ class Operators(Machine):
         elif what == "purge":
             wait(self.store.purge())
         elif what == "reap":
-            self._reap()
+            self.reap()
         else:
-            with Running.server.client() as client:
-                client.script_flush()
-
-    def _reap(self) -> None:
-        got, expected = wait(self.store.reap(LEASE)), self.model.reap()
-        if expected is None:
-            assert got.holding_ms > 0
-        else:
-            assert (set(got.requeued), set(got.dead), set(got.cancelled)) == expected
+            self.client.script_flush()
 
     # Operators -----------------------------------------------------------------------------------
 
@@ -85,40 +73,6 @@ class Operators(Machine):
         if most is not None:
             limits[name] = most
         self.model.settle()
-
-    @rule(
-        name=st.sampled_from(PROVIDERS),
-        most=st.sampled_from([1, 2, 1, 3, 6, 0, None]),
-        lowest=st.sampled_from([None, 1, 2]),
-        breaker=st.sampled_from([1, 2, None, 0]),
-        is_fresh=st.sampled_from([False, False, True]),
-    )
-    def limit_provider(
-        self, name: str, most: int | None, lowest: int | None, breaker: int | None, is_fresh: bool
-    ) -> None:
-        """A provider gets other limits, or forgets what it learned."""
-        values = {"max": most, "min": lowest, "breaker": breaker}
-        settings = {field: "none" if value is None else str(value) for field, value in values.items()}
-        provider = self.model.providers.named(name)
-        if not provider.set(most, lowest, breaker, is_fresh=is_fresh):
-            with pytest.raises(InvalidSetting):
-                wait(self.store.set_provider(name, settings, fresh=is_fresh))
-            return
-        wait(self.store.set_provider(name, settings, fresh=is_fresh))
-        self._keep(name, provider, is_fresh=is_fresh)
-
-    @rule(name=st.sampled_from(PROVIDERS))
-    def pause_or_resume_provider(self, name: str) -> None:
-        provider = self.model.providers.named(name)
-        provider.is_paused = not provider.is_paused
-        wait(self.store.set_provider(name, {"paused": "1" if provider.is_paused else "none"}))
-        self._keep(name, provider)
-
-    def _keep(self, name: str, provider: ModelProvider, *, is_fresh: bool = False) -> None:
-        """Note what was set; a provider without settings and tasks is forgotten with what it learned."""
-        self.model.providers.known[name] = provider
-        if is_fresh and not provider.has_settings and not self.model.at(name):
-            del self.model.providers.known[name]
 
     @rule(scope=st.sampled_from(SCOPES), is_over=st.booleans())
     def pause_or_resume(self, scope: str, is_over: bool) -> None:

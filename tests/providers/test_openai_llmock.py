@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tests.providers.asking import asked, opened, ran
 from tests.providers.llmock_server import LlmockServer, llmock_server
 from tests.providers.servers import seconds_of
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "local_llm.md"
 PROMPT = {"prompt": "Where do penguins live?", "country": "US"}
 APIS = ["chat", "responses"]
 
@@ -211,3 +214,18 @@ async def test_a_task_survives_its_failures(llmock: LlmockServer, queue: TaskQue
     assert task.result["text"] == "On the ice."
     assert [request["status"] for request in llmock.requests] == [429, 500, 200, 200]
     assert [found["code"] for found in llmock.verdict["findings"] if found["severity"] == "error"] == []
+
+
+async def test_the_example_does_what_it_says(llmock: LlmockServer, queue: TaskQueue, tmp_path: Path) -> None:
+    """Its configuration, what it tells the mock server, and what it says will come of that."""
+    text = EXAMPLE.read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (told,) = re.findall(r"_llmock/scenario -d '(.*?)'\n```", text, re.DOTALL)
+    assert "http://127.0.0.1:8080/v1" in toml
+    llmock.behaves(*json.loads(told)["behaviors"])
+
+    task = await ran(queue, tmp_path, toml.replace("http://127.0.0.1:8080", llmock.url), "CHATGPT", PROMPT)
+
+    assert (task.state, task.attempt) == (TaskState.COMPLETED, 2)
+    assert task.result["text"].startswith("Penguins live on the ice")
+    assert [request["status"] for request in llmock.requests] == [429, 200, 200]

@@ -128,12 +128,13 @@ async def _ended(service: Service, exchange: Exchange, task: Task) -> Task:
             if ended in done:
                 return _result(ended)
             if gone in done:
-                await _cancel_if_queued(service, task)
+                # An attempt that runs is not stopped (contract: 5.2, 499).
+                await service.queue.store.cancel_queued(task.id)
                 raise request_canceled()
             if stopping not in done:
                 return await _stopped(service, task, timeout)
             # What runs may end in the time that the server gives it.
-            if await _cancel_if_queued(service, task):
+            if await service.queue.store.cancel_queued(task.id):
                 raise unavailable(service.options.retry_after)
             watched.discard(stopping)
 
@@ -144,18 +145,6 @@ def _result(ended: asyncio.Task[Task]) -> Task:
     except TaskNotFound:
         # Somebody emptied the tenant's queue.
         raise request_canceled() from None
-
-
-async def _cancel_if_queued(service: Service, task: Task) -> bool:
-    """Cancel a task that no worker runs; an attempt that runs is not stopped (contract: 5.2, 499)."""
-    now = await service.queue.get(task.id)
-    if now is None or now.state is not TaskState.QUEUED:
-        return False
-    try:
-        await service.queue.cancel(task.id)
-    except TaskNotFound:
-        return False
-    return True
 
 
 async def _stopped(service: Service, task: Task, timeout: float) -> Task:
