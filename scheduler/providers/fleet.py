@@ -24,7 +24,7 @@ from scheduler.providers.configuration import (
 )
 from scheduler.providers.hiding import without
 from scheduler.registry import Handlers
-from taskqueue.contract import payload_model
+from taskqueue.contract import PriceList, payload_model
 from taskqueue.settings import redact
 
 logger = logging.getLogger("scheduler.providers")
@@ -44,12 +44,15 @@ class Providers:
 
     Args:
         configuration: What was read.
+        prices: What an answer may cost beyond its task's price, by what came back; None takes the
+            contract's.
 
     Raises:
         ConfigurationRefused: If it is strict and has problems.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, prices: PriceList | None = None) -> None:
+        self._prices = prices or PriceList.default()
         if configuration.strict and configuration.problems:
             raise ConfigurationRefused(configuration.problems)
         self.configuration = configuration
@@ -135,11 +138,21 @@ class Providers:
                 if name in self._unopened:
                     raise Misconfigured(self._unopened[name])
                 raise Unavailable(f"provider {name!r} is not open in this worker")
-            return await answer_task(provider, payload, context)
+            answer = await answer_task(provider, payload, context)
+            self._charge(context, answer)
+            return answer
 
         # Payloads are checked by the scheduler, as those of every other handler.
         ask.__annotations__["payload"] = payload_model(task_type, strict=False)
         return ask
+
+    def _charge(self, context: Context, answer: Mapping[str, Any]) -> None:
+        """Charge what is paid for by what came back, beyond the price that the task was accepted with."""
+        task = context.task
+        price = self._prices.price(task.type, task.payload)
+        more = self._prices.charge(task.type, task.payload, answer) - price.charge
+        if more > 0:
+            context.charge(task.cost + more)
 
     async def _open_one(self, provider: Provider) -> None:
         self._unopened.pop(provider.name, None)

@@ -83,6 +83,7 @@ class AnswerResult(Block):
         model: Which model wrote it, as the service says.
         search_queries: What it searched for, where that is told.
         raw_response: The service's reply as it came, if it was asked for.
+        product_results: Products with their stores, if AIMODE was asked for them; each costs.
     """
 
     text: Annotated[Text, Field(min_length=1)]
@@ -92,6 +93,7 @@ class AnswerResult(Block):
     model: Line | None = None
     search_queries: Annotated[list[Line], BeforeValidator(_cut)] | None = None
     raw_response: Annotated[list[Any], BeforeValidator(_cut)] | None = None
+    product_results: Annotated[list[dict[str, Any]], BeforeValidator(_cut)] | None = None
 
 
 class OrganicResult(Block):

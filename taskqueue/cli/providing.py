@@ -31,6 +31,7 @@ def read_providers(settings: Settings, *, strict: bool = False) -> Providers | N
     """
     from scheduler.providers import Providers
     from scheduler.providers.configuration import is_configured, read_configuration
+    from taskqueue.contract import PriceList
 
     if not is_configured(settings.providers, os.environ):
         return None
@@ -38,7 +39,8 @@ def read_providers(settings: Settings, *, strict: bool = False) -> Providers | N
     path = None if settings.providers is None else Path(settings.providers)
     configuration = read_configuration(path, os.environ)
     configuration.strict |= strict
-    return Providers(configuration)
+    prices = None if settings.prices is None else PriceList.from_file(settings.prices)
+    return Providers(configuration, prices)
 
 
 def has_providers(file: str | None) -> bool:

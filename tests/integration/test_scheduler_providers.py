@@ -227,7 +227,8 @@ async def test_tokens_count_in_the_provider_that_used_them(
 
     client = queue.store._client
     spare = float(await client.hget(queue.store.keys.limit_provider("first"), "spare"))
-    assert 915 < spare < 925
+    # In parts of a token; a second refills 17 of them.
+    assert 915 < spare / 1024 < 960
 
 
 async def test_a_cancelled_task_leaves_its_provider_with_a_free_slot(queue: TaskQueue) -> None:

@@ -124,6 +124,26 @@ async def test_a_task_goes_through_a_file_a_chain_and_a_real_queue(queue: TaskQu
     }
 
 
+async def test_what_is_paid_for_by_the_answer_is_charged_when_it_is_there(queue: TaskQueue) -> None:
+    """Contract: AI Mode's products cost one credit each if they were asked for, beyond the task's price."""
+    shop = Scripted("shop", {"text": "Three of them.", "productResults": [{"title": name} for name in "abc"]})
+    payload = {"prompt": "Which lamp?", "country": "US"}
+    wanted = payload | {"include": {"expandProducts": True}}
+    await queue.grant("acme", 100)
+    tasks = [
+        await queue.enqueue("AIMODE", body, tenant="acme", cost=4, hold=10) for body in (payload, wanted)
+    ]
+
+    scheduler = Scheduler(queue=queue)
+    scheduler.include(providers_of(shop, AIMODE=("shop",)).handlers())
+    await scheduler.run(burst=True, handle_signals=False)
+
+    assert [(await queue.wait(task.id, timeout=0)).charged for task in tasks] == [4, 7]
+    balance = await queue.balance("acme")
+    assert balance is not None
+    assert (balance.spent, balance.held) == (11, 0)
+
+
 async def test_providers_are_opened_once_and_closed_in_the_end(queue: TaskQueue) -> None:
     """Only those of a chain, each once, whatever it stands in; one that does not close is logged."""
     first, stuck, idle = Scripted("first"), Scripted("stuck", "stuck"), Scripted("idle")
