@@ -155,7 +155,10 @@ class BlockingTaskQueue:
         return self._run(lambda: self._queue.enqueue_many(listed, return_exceptions=return_exceptions))
 
     def get(self, task_id: str, *, tenant: str | None = None) -> Task | None:
-        """Return a task as the server knows it now; None if it is unknown, cleared, purged or another's."""
+        """Return a task as the server knows it now; None if it is unknown, cleared or purged.
+
+        With a tenant, also if it is another one's.
+        """
         return self._run(lambda: self._queue.get(task_id, tenant=tenant))
 
     def find(self, tenant: str, idempotency_key: str) -> Task | None:

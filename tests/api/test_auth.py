@@ -103,6 +103,7 @@ async def test_an_unknown_route_with_a_key(client: Client) -> None:
         assert response.headers["x-ratelimit-limit"] == "1000"
     response = await client.put("/v1/async/task", json=TASK)
     assert response.headers["allow"] == "POST"
+    assert (await client.put("/v1/async/task/x")).headers["allow"] == "DELETE, GET, HEAD"
     assert error_of(response)[:2] == (405, "RESOURCE_NOT_FOUND")
 
 

@@ -148,6 +148,12 @@ def test_the_deepest_document() -> None:
         loads(b"[" + deepest + b"]")
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """JSON has one kind of number; beyond what all programs keep exactly it stays what it is."""
+    assert [type(loads(text)) for text in (b"5.0", b"-0.0", b"5e2", b"9007199254740991.0")] == [int] * 4
+    assert [type(loads(text)) for text in (b"5.5", b"9007199254740992.0", b"1e300")] == [float] * 3
+
+
 def test_a_document_of_too_many_values_is_not_made() -> None:
     """Counted before they are made; what stands in texts does not count."""
     for hostile in (b"[" + b"{}," * MOST_VALUES + b"{}]", b"[" + b"1," * (MOST_VALUES + 1) + b"1]"):
