@@ -59,7 +59,7 @@ class Machine(RuleBasedStateMachine):
         stride=st.sampled_from([None, None, 3]),
         granted=st.tuples(*[grants for _ in METERED]),
         chains=st.tuples(*[st.sampled_from(CHAINS) for _ in TYPES]),
-        breaker=st.sampled_from([1, 2, None]),
+        first=st.tuples(st.sampled_from([None, 2, 1]), st.sampled_from([1, 2, None])),
     )
     def open(
         self,
@@ -67,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         stride: int | None,
         granted: tuple[int | None, ...],
         chains: tuple[tuple[str, ...], ...],
-        breaker: int | None,
+        first: tuple[int | None, int | None],
     ) -> None:
         self.name = f"machine-{next(Running.numbers)}"
         self.model = Model(Order(stride), policy(rule_name), now=int(time.time() * 1000))
@@ -82,9 +82,10 @@ class Machine(RuleBasedStateMachine):
         wait(self.store.open(Order(stride), rule_name))
         self.ids = itertools.count(1)
         self.requests = itertools.count(1)
-        if breaker is not None:
-            wait(self.store.set_provider("alpha", {"breaker": str(breaker)}))
-            self.model.providers.known["alpha"] = ModelProvider(breaker=breaker)
+        settings = {name: str(value) for name, value in zip(("max", "breaker"), first, strict=True) if value}
+        if settings:
+            wait(self.store.set_provider("alpha", settings))
+            self.model.providers.known["alpha"] = ModelProvider(most=first[0], breaker=first[1])
         for tenant, amount in zip(METERED, granted, strict=True):
             if amount is not None:
                 wait(self.store.grant(tenant, amount))

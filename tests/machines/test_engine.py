@@ -45,7 +45,7 @@ def test_the_engine_does_what_the_model_says() -> None:
 def test_providers_do_what_the_model_says() -> None:
     """Chains, verdicts, limits and time in any order."""
     run_state_machine_as_test(
-        Routing, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+        Routing, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
     )
 
 
