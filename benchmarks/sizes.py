@@ -27,6 +27,7 @@ class Sizes:
         slow: Tasks that take 50 ms each.
         http: HTTP requests, one task each.
         http_batches: HTTP requests with 500 tasks each.
+        waiting: Clients that wait for results at once.
         idle_seconds: How long an idle worker is watched, in seconds.
     """
 
@@ -47,6 +48,7 @@ class Sizes:
     slow: int = 2_000
     http: int = 10_000
     http_batches: int = 100
+    waiting: int = 1_000
     idle_seconds: float = 5.0
 
 
@@ -71,5 +73,6 @@ QUICK = Sizes(
     slow=1_000,
     http=1_000,
     http_batches=10,
+    waiting=100,
     idle_seconds=2.0,
 )

@@ -24,14 +24,14 @@ from random import Random
 from typing import Any, cast
 
 from benchmarks.compare.noting import MARKS, NOOP, URL
-from benchmarks.compare.producing import BULK, Producer, Queue, Setup, at_once
+from benchmarks.compare.producing import BULK, CALLERS, Producer, Queue, Setup, at_once
 from benchmarks.marks import Marks, now
 from benchmarks.payloads import payload
 
 ANSWER = "BENCH "
 """How a line begins that is meant for the harness."""
 
-WARM_UP = 20
+WARM_UP = CALLERS
 _GAP = (0.005, 0.010)
 _LOOK = 0.0005
 _PATIENCE = 20.0
@@ -73,8 +73,8 @@ def _answer(**facts: Any) -> None:
 
 async def _produce(producer: Producer) -> None:
     await producer.open()
-    for _ in range(WARM_UP):
-        await producer.enqueue(NOOP, payload(-1))
+    # As many callers as later, so that a pool has its connections.
+    await at_once((producer.enqueue, NOOP), [payload(-1)] * WARM_UP, producer.callers)
     _answer(bulk=producer.bulk, callers=producer.callers)
     # Read in a thread, so that what a library does in the background goes on meanwhile.
     while line := await asyncio.to_thread(sys.stdin.readline):

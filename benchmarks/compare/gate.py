@@ -36,13 +36,14 @@ class Gate:
         """Whether tasks may start."""
         return bool(self._words[0])
 
+    @property
+    def count(self) -> int:
+        """How many workers wait here, or have."""
+        return sum(self._words[1:])
+
     def open(self) -> None:
         """Let everybody go on, for good."""
         self._words[0] = 1
-
-    def has(self, workers: int) -> bool:
-        """Whether the first so many workers wait here, or have."""
-        return all(self._words[1 : 1 + workers])
 
     def wait(self, worker: int) -> None:
         """Say that this worker, counted from 0, has a task, and hold this thread until the gate opens."""

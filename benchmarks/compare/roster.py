@@ -72,7 +72,6 @@ _ENTRIES = (
         least_python=(3, 12),
         slots=100,
         sweep=(10, 500),
-        share=0.4,
         on=("at least once", "results", "heartbeats", "retries"),
     ),
     Entry(

@@ -21,6 +21,7 @@ class Sizes:
         idle_seconds: How long an idle worker is watched, in seconds.
         slow: Tasks that take 50 ms each.
         floor: Commands that the bare clients send.
+        gathering: Seconds after which a worker waits no longer for another to have a task too.
         settle: Seconds that a queue gets for what it does after its last handler has started.
     """
 
@@ -33,6 +34,7 @@ class Sizes:
     idle_seconds: float = 2.0
     slow: int = SLOW_TASKS
     floor: int = 10_000
+    gathering: float = 10.0
     settle: float = 0.5
 
 
@@ -59,5 +61,6 @@ TINY = Sizes(
     idle_seconds=0.2,
     slow=20,
     floor=100,
+    gathering=2.0,
     settle=0.1,
 )

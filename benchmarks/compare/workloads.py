@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ class _Drained:
 async def _drain(subject: Subject, stage: Stage, count: int, workers: int) -> _Drained:
     marks, gate, probe = stage.marks, stage.gate, subject.probe
     with Working.started(stage, workers, subject.entry.slots) as working:
-        await working.until(lambda: gate.has(workers), "every worker with a task")
+        await working.until(_all_there(gate, workers, subject.sizes.gathering), "every worker with a task")
         before, cpu = probe.memory(), working.cpu()
         with probe.cost() as cost:
             gate.open()
@@ -205,6 +206,19 @@ async def _drain(subject: Subject, stage: Stage, count: int, workers: int) -> _D
 def percentile(values: list[float], share: int) -> float:
     """Return the value below which so many of a hundred values lie."""
     return values[0] if len(values) == 1 else quantiles(values, n=100, method="inclusive")[share - 1]
+
+
+def _all_there(gate: Gate, workers: int, patience: float) -> Callable[[], bool]:
+    """Return what says whether all have a task, or one has had one for so long that there is none left."""
+    first: float | None = None
+
+    def is_so() -> bool:
+        nonlocal first
+        if gate.count and first is None:
+            first = time.monotonic()
+        return gate.count >= workers or (first is not None and time.monotonic() - first > patience)
+
+    return is_so
 
 
 def _all_set(marks: memoryview[int], count: int) -> Callable[[], bool]:

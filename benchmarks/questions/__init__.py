@@ -20,6 +20,7 @@ from benchmarks.questions import (
     latency,
     memory,
     slow,
+    waiting,
 )
 from benchmarks.results import Result
 
@@ -50,5 +51,6 @@ QUESTIONS: Mapping[str, Question] = {
     "fair": Question("How long do small tenants wait beside a large one?", fair.measure),
     "slow": Question("How well are slots used by tasks that take their time?", slow.measure),
     "http": Question("How much does the HTTP service take in a second?", http.measure),
+    "waiting": Question("What do a thousand clients cost that wait for results?", waiting.measure),
     "idle": Question("What does a worker cost that has nothing to do?", idle.measure),
 }

@@ -33,7 +33,7 @@ LONGEST_WAIT: Final = timedelta(days=1)
 
 
 def wait_after(attempt: int, first: timedelta = FIRST_WAIT) -> timedelta:
-    """Return how long to wait after a failed attempt, counted from 1: *first*, then twice as long each time."""
+    """Return how long to wait after a failed attempt, counted from 1: *first*, then twice as long."""
     return min(first * (1 << min(attempt - 1, 32)), LONGEST_WAIT)
 
 

@@ -408,6 +408,14 @@ async def test_a_response_without_output_has_what_was_streamed() -> None:
     assert (text["text"], text["sources"]) == ("On ice.", [])
 
 
+async def test_a_text_in_parts_is_understood() -> None:
+    """Mistral's models that reason have thoughts beside the text; only the text is the answer."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    content = [thought, {"type": "text", "text": "On "}, {"type": "text", "text": "ice."}]
+
+    assert (await answer_to(streamed(chunk({"content": content}), *chat_events())))["text"] == "On ice."
+
+
 async def test_a_service_that_does_not_stream_is_understood() -> None:
     """It was asked for a stream and answers as one: gateways do."""
     assert (await answer_to(says_json(completion({"content": "On ice."}))))["text"] == "On ice."

@@ -195,6 +195,7 @@ SAID = [
         id="policy",
     ),
     pytest.param(409, {"error": {"message": "still under way"}}, Retry, None, id="conflict"),
+    pytest.param(400, [], Rejected, None, id="no-words"),
 ]
 
 

@@ -42,6 +42,7 @@ TINY = Sizes(
     slow=10,
     http=400,
     http_batches=2,
+    waiting=10,
     idle_seconds=0.1,
 )
 
@@ -58,6 +59,7 @@ CASES = {
     "fair": 3,
     "slow": 1,
     "http": 5,
+    "waiting": 4,
     "idle": 5,
 }
 """How many results each question gives."""

@@ -35,7 +35,7 @@ def _broker(setup: Setup) -> tuple[Any, dict[str, Any]]:
     broker: Any = RedisStreamBroker(setup.url, consumer_id="0").with_serializer(ORJSONSerializer())
     if setup.variant == "results":
         broker = broker.with_result_backend(RedisAsyncResultBackend(setup.url, result_ex_time=3_600))
-    tasks = {NOOP: broker.task(noop, task_name=NOOP), SLOW: broker.task(slow, task_name=SLOW)}
+    tasks = {NOOP: broker.task(task_name=NOOP)(noop), SLOW: broker.task(task_name=SLOW)(slow)}
     return broker, tasks
 
 
