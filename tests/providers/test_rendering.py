@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.providers.rendering import LARGEST_PAGE, LONGEST_RENDERED, html_of
@@ -82,6 +82,8 @@ def test_a_long_answer_is_whole_and_bounded() -> None:
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=200))
+@example("a\ud83d")
 def test_whatever_is_written_becomes_a_page(markdown: str) -> None:
-    """Halves of surrogate pairs and control characters, too."""
-    assert page_of(markdown).endswith("</body></html>\n")
+    """Halves of surrogate pairs and control characters, too, also behind what is rendered."""
+    for text in (markdown, "x" * LONGEST_RENDERED + markdown):
+        assert page_of(text).endswith("</body></html>\n")
