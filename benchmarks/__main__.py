@@ -6,38 +6,31 @@ import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from benchmarks import report as reports
 from benchmarks.bench import Bench
+from benchmarks.compare.command import compare
+from benchmarks.compare.tracking import ratios
+from benchmarks.own_server import AppendOnly, Server, Socket, own_server
 from benchmarks.probe import Probe
 from benchmarks.pulse import pulse
 from benchmarks.questions import QUESTIONS
 from benchmarks.sizes import FULL, QUICK, STANDARD, Sizes
 from taskqueue.cli.runtime import run
 from taskqueue.connect import Connector
-from tests.servers import RealServer
 
-AppendOnly = Literal["no", "everysec", "always"]
-Server = Literal["valkey", "redis"]
-Socket = Literal["tcp", "unix"]
+_PROGRAMS: Mapping[str, Callable[..., None]] = {"compare": compare, "ratios": ratios}
+"""What the first word can also be; each has options of its own."""
 
 _SCHEMES = ("redis://", "rediss://", "unix://")
-
-
-@contextmanager
-def own_server(kind: Server, appendonly: AppendOnly, socket: Socket) -> Iterator[str]:
-    """Start a server in a temporary folder, yield its URL, and leave nothing behind."""
-    is_on, fsync = ("no", "no") if appendonly == "no" else ("yes", appendonly)
-    with RealServer(kind, tcp=socket == "tcp", appendonly=is_on, appendfsync=fsync) as server:
-        yield server.tcp_url if socket == "tcp" else server.url
 
 
 async def ask(bench: Bench, names: Sequence[str], report: dict[str, Any], console: Console) -> None:
@@ -70,7 +63,11 @@ def main(
     socket: Annotated[Socket, typer.Option(help="How it is reached.")] = "tcp",
     json: Annotated[str | None, typer.Option(help="Write the report there, as JSON; - prints it.")] = None,
 ) -> None:
-    """Measure how fast, how small and how steady the engine is."""
+    """Measure how fast, how small and how steady the engine is.
+
+    `compare` measures peers and the raw limits beside it, `ratios` the raw limits alone: add --help to
+    either.
+    """
     names = questions or list(QUESTIONS)
     if unknown := sorted(set(names) - set(QUESTIONS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(QUESTIONS)}")
@@ -111,5 +108,17 @@ def _command(url: str | None) -> str:
     return shlex.join(words)
 
 
+def start() -> None:
+    """Run the program that the first word names; without one, the questions."""
+    words = sys.argv[1:]
+    program = _PROGRAMS.get(words[0]) if words else None
+    if program is None:
+        typer.run(main)
+        return
+    app = typer.Typer(add_completion=False)
+    app.command()(program)
+    app(args=words[1:], prog_name=f"python -m benchmarks {words[0]}")
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    start()

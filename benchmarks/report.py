@@ -24,7 +24,12 @@ _DIGITS = 3
 
 
 def begin(command: str, server: Mapping[str, str], *, runs: int) -> dict[str, Any]:
-    """Return the head of a report: everything but the answers."""
+    """Return a report without answers."""
+    return head(command, server, runs=runs) | {"questions": {}}
+
+
+def head(command: str, server: Mapping[str, str], *, runs: int) -> dict[str, Any]:
+    """Return what every report begins with: when, where and with what it was made."""
     return {
         "format": FORMAT,
         "command": command,
@@ -34,7 +39,6 @@ def begin(command: str, server: Mapping[str, str], *, runs: int) -> dict[str, An
         "server": dict(server),
         "software": software(),
         "runs": runs,
-        "questions": {},
     }
 
 
@@ -71,7 +75,7 @@ def show(console: Console, question: Question, results: Sequence[Result], pulses
     """Print the answer of one question."""
     table = Table(title=question.asks, title_justify="left", title_style="bold", caption_justify="left")
     if (before := pulses[0]) is not None and (after := pulses[1]) is not None:
-        table.caption = f"pulse {_number(before)}/s before, {_number(after)}/s after"
+        table.caption = f"pulse {number(before)}/s before, {number(after)}/s after"
     table.add_column("", overflow="fold")
     for column in ("median", "lowest", "highest"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -80,7 +84,7 @@ def show(console: Console, question: Question, results: Sequence[Result], pulses
     table.add_column("also", overflow="fold")
     for each in results:
         bounds = (each.median, min(each.values), max(each.values))
-        table.add_row(each.case, *map(_number, bounds), each.unit, _goal(each.goal, each.median), _also(each))
+        table.add_row(each.case, *map(number, bounds), each.unit, _goal(each.goal, each.median), _also(each))
     console.print(table)
 
 
@@ -88,14 +92,14 @@ def _goal(goal: Goal | None, value: float) -> str:
     if goal is None:
         return ""
     style, word = ("green", "met") if goal.is_met_by(value) else ("red", "missed")
-    return f"{goal.bound} {_number(goal.limit)}: [{style}]{word}[/{style}]"
+    return f"{goal.bound} {number(goal.limit)}: [{style}]{word}[/{style}]"
 
 
 def _also(result: Result) -> str:
-    return ", ".join(f"{_number(value)} {name}" for name, value in result.also.items())
+    return ", ".join(f"{number(value)} {name}" for name, value in result.also.items())
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return a number with three digits that count, and its thousands apart."""
     if abs(value) >= 10 ** (_DIGITS - 1):
         return f"{value:,.0f}"

@@ -40,6 +40,10 @@ class Dump:
         start = ":".join(words) + ":"
         return {name[len(start) :]: value for name, value in self.values.items() if name.startswith(start)}
 
+    def put(self, name: str, value: Any, ttl: int) -> None:
+        """Add a key without its prefix: bytes, sets, lists, hashes, zsets as member and score; -1 lasts."""
+        self.values[name], self.ttl[name] = _text(value), ttl
+
 
 def dump(client: redis.Redis, queue: str) -> Dump:
     """Read everything that the queue has."""
@@ -55,15 +59,17 @@ def dump(client: redis.Redis, queue: str) -> Dump:
         kind = client.type(key)
         if kind == b"none":
             continue
-        name = key.decode()[len(found.prefix) :]
-        found.values[name] = _text(readers[kind](key))
-        found.ttl[name] = client.pttl(key)
+        found.put(key.decode()[len(found.prefix) :], readers[kind](key), cast("int", client.pttl(key)))
     return found
 
 
 def audit(client: redis.Redis, queue: str) -> list[str]:
     """Return what is wrong with the queue."""
-    found = dump(client, queue)
+    return problems_of(dump(client, queue))
+
+
+def problems_of(found: Dump) -> list[str]:
+    """Return what is wrong with a queue that was read."""
     if "meta" not in found.values:
         return [f"a key without a queue: {name}" for name in found.values]
     auditor = _Auditor(found)
@@ -89,7 +95,7 @@ class _Auditor:
             highest_priority=int(meta["highest_priority"]),
         )
         self.policy = policy(meta["policy"])
-        self.headers = {name: _header(record) for name, record in found.of("task").items()}
+        self.headers = headers_of(found)
         self.runs = found.of("run")
         self.states = {name: self.runs.get(name, {}).get("state", "QUEUED") for name in self.headers}
 
@@ -276,6 +282,11 @@ class _Auditor:
                 continue
             if lasts != expected:
                 self.say(f"{name} {'lasts' if lasts else 'expires'}, and should not")
+
+
+def headers_of(found: Dump) -> dict[str, dict[str, Any]]:
+    """Return the headers of all records, by the ids of their tasks."""
+    return {name: _header(record) for name, record in found.of("task").items()}
 
 
 def _header(record: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The program that runs a queue in the environment of its library: as a producer, or as a worker.
 
-`python -m benchmarks.compare.agent produce|work MODULE VARIANT SLOTS`, with the server, the marks and the gate
-in the environment variables of `noting`. SLOTS may be `default`.
+`python -m benchmarks.compare.agent produce|work MODULE VARIANT SLOTS`, with the server, the marks and the
+gate in the environment variables of `noting`. SLOTS may be `default`.
 
 A producer says when it is ready, then does what each line of its input says and answers with a line; what
 other lines a library prints is ignored. Both end with their input, so that none outlives the harness.
@@ -40,9 +40,7 @@ _PATIENCE = 20.0
 def main() -> None:
     role, module, variant, slots = sys.argv[1:]
     queue = cast("Queue", importlib.import_module(f"benchmarks.compare.queues.{module}"))
-    setup = Setup(
-        url=os.environ[URL], variant=variant, slots=None if slots == "default" else int(slots)
-    )
+    setup = Setup(url=os.environ[URL], variant=variant, slots=None if slots == "default" else int(slots))
     if role == "work":
         threading.Thread(target=_end_with_input, daemon=True).start()
         queue.work(setup)
@@ -75,7 +73,7 @@ async def _produce(producer: Producer) -> None:
     await producer.open()
     # As many callers as later, so that a pool has its connections.
     await at_once((producer.enqueue, NOOP), [payload(-1)] * WARM_UP, producer.callers)
-    _answer(bulk=producer.bulk, callers=producer.callers)
+    _answer(callers=producer.callers)
     # Read in a thread, so that what a library does in the background goes on meanwhile.
     while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
@@ -115,7 +113,7 @@ async def _latencies(producer: Producer, count: int, seconds: float) -> list[flo
             await producer.enqueue(NOOP, payload(number))
             await asyncio.sleep(chance.uniform(*_GAP))
             async with asyncio.timeout(_PATIENCE):
-                while not marks.starts[number]:
+                while not marks.starts[number]:  # noqa: ASYNC110  another process sets it
                     await asyncio.sleep(_LOOK)
             found.append((marks.starts[number] - called) / 1e6)
             if time.monotonic() > ends_at:

@@ -28,7 +28,7 @@ class BareClient(asyncio.Protocol):
         if parts.scheme == "unix":
             _, client = await loop.create_unix_connection(cls, parts.path)
         else:
-            _, client = await loop.create_connection(cls, parts.hostname, parts.port)
+            _, client = await loop.create_connection(cls, parts.hostname or "localhost", parts.port or 6379)
         return client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -36,9 +36,7 @@ METRICS: Mapping[str, Metric] = {
     "bytes_queued": Metric(
         workload="F", title="server memory of a queued task", unit="bytes", better="lower"
     ),
-    "idle_commands": Metric(
-        workload="G", title="commands of an idle worker", unit="/s", better="lower"
-    ),
+    "idle_commands": Metric(workload="G", title="commands of an idle worker", unit="/s", better="lower"),
     "idle_cpu": Metric(workload="G", title="CPU of an idle worker", unit="ms/s", better="lower"),
     "rss": Metric(workload="G", title="memory of an idle worker", unit="MiB", better="lower"),
     "bytes_completed": Metric(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -22,6 +22,8 @@ from benchmarks.compare.gate import Gate
 from benchmarks.compare.noting import GATE, MARKS, URL, WORKER
 from benchmarks.compare.roster import Entry
 from benchmarks.marks import Marks
+
+T = TypeVar("T", int, float)
 
 PATIENCE = 180.0
 _POLL = 0.01
@@ -77,7 +79,6 @@ class Producing:
         self._process = process
         self._log = log
         self.callers = 0
-        self.bulk = ""
 
     @classmethod
     @asynccontextmanager
@@ -96,8 +97,7 @@ class Producing:
             )
         producing = cls(process, log)
         try:
-            facts = await producing._answer()
-            producing.callers, producing.bulk = facts["callers"], facts["bulk"]
+            producing.callers = (await producing._answer())["callers"]
             yield producing
             assert process.stdin is not None, "it has a pipe"
             process.stdin.close()
@@ -170,11 +170,11 @@ class Working:
 
     def cpu(self) -> float:
         """Return seconds of CPU that they have spent since they were started."""
-        return sum(times.user + times.system for times in self._of_all(psutil.Process.cpu_times))
+        return sum(self._of_all(lambda each: sum(each.cpu_times()[:2])))
 
     def memory(self) -> int:
         """Return bytes of memory that are resident."""
-        return sum(info.rss for info in self._of_all(psutil.Process.memory_info))
+        return sum(self._of_all(lambda each: each.memory_info().rss))
 
     async def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Return when something is so.
@@ -195,7 +195,7 @@ class Working:
             if process.poll() is not None:
                 raise QueueFailed(f"a worker ended with status {process.returncode}: {_said(log)}")
 
-    def _of_all(self, read: Callable[[psutil.Process], Any]) -> Iterator[Any]:
+    def _of_all(self, read: Callable[[psutil.Process], T]) -> Iterator[T]:
         for each in _family([process.pid for process in self._processes]):
             with contextlib.suppress(psutil.NoSuchProcess):
                 yield read(each)

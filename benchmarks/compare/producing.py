@@ -39,11 +39,9 @@ class Producer:
 
     Attributes:
         callers: Coroutines that may enqueue at once; a blocking library has one.
-        bulk: How many tasks are enqueued: by which call, or why by none.
     """
 
     callers: ClassVar[int] = CALLERS
-    bulk: ClassVar[str] = f"no bulk call: {CALLERS} coroutines"
 
     async def open(self) -> None:
         """Connect."""
@@ -64,7 +62,6 @@ class BlockingProducer(Producer):
     """One whose library blocks: nothing else runs in its process."""
 
     callers: ClassVar[int] = 1
-    bulk: ClassVar[str] = "no bulk call: a loop"
 
     async def enqueue_many(self, task: str, payloads: Sequence[Payload]) -> None:
         """Enqueue one after the other."""

@@ -21,6 +21,7 @@ class Entry:
         name: What it is called in options and tables.
         module: Its module in `benchmarks.compare.queues`.
         kind: Ours, a peer, or the least that could do.
+        bulk: How many tasks are enqueued: by which call, or how without one.
         packages: What pip installs, its own package first; none: it runs in our environment.
         variant: Which configuration; a word that its module knows.
         slots: Tasks at once in a worker; None leaves it to the worker's default.
@@ -34,6 +35,7 @@ class Entry:
 
     name: str
     module: str
+    bulk: str
     kind: Kind = "peer"
     packages: tuple[str, ...] = ()
     variant: str = "plain"
@@ -58,16 +60,25 @@ _ENTRIES = (
     Entry(
         name=OURS,
         module="ours",
+        bulk="enqueue_many() of 1,000 each",
         kind="ours",
         on=(
             *("at least once", "results 24 h", "leases 15 s", "heartbeats 5 s", "retries", "time-outs"),
             *("strict priorities", "limits"),
         ),
     ),
-    Entry(name=LIMIT, module="bare", kind="limit", slots=100, on=("first in first out", "nothing else")),
+    Entry(
+        name=LIMIT,
+        module="bare",
+        kind="limit",
+        bulk="one script for 1,000 tasks",
+        slots=100,
+        on=("first in first out", "nothing else"),
+    ),
     Entry(
         name="ardiq",
         module="ardiq",
+        bulk="enqueue_many() of 1,000 each",
         packages=("ardiq", "uvloop"),
         least_python=(3, 12),
         slots=100,
@@ -77,6 +88,7 @@ _ENTRIES = (
     Entry(
         name="dramatiq",
         module="dramatiq",
+        bulk="no bulk call: a loop",
         packages=("dramatiq[redis]", "hiredis"),
         slots=32,
         sweep=(2, 8),
@@ -86,6 +98,7 @@ _ENTRIES = (
     Entry(
         name="taskiq",
         module="taskiq",
+        bulk="no bulk call: 50 coroutines",
         packages=("taskiq[orjson]", "taskiq-redis", "hiredis", "uvloop"),
         slots=100,
         sweep=(10, 500),
@@ -95,6 +108,7 @@ _ENTRIES = (
     Entry(
         name="saq",
         module="saq",
+        bulk="no bulk call: 50 coroutines",
         packages=("saq[redis,hiredis]", "typing_extensions", "uvloop"),
         slots=100,
         sweep=(10, 500),
@@ -104,6 +118,7 @@ _ENTRIES = (
     Entry(
         name="streaq",
         module="streaq",
+        bulk="enqueue_many() of 1,000 each",
         packages=("streaq", "hiredis", "uvloop"),
         slots=10,
         sweep=(100, 500),
@@ -113,6 +128,7 @@ _ENTRIES = (
     Entry(
         name="arq",
         module="arq",
+        bulk="no bulk call: 50 coroutines",
         packages=("arq", "hiredis", "uvloop"),
         slots=100,
         sweep=(10, 500),
@@ -122,6 +138,7 @@ _ENTRIES = (
     Entry(
         name="bullmq",
         module="bullmq",
+        bulk="addBulk() of 1,000 each",
         packages=("bullmq", "hiredis", "uvloop"),
         slots=10,
         sweep=(100, 500),
@@ -131,6 +148,7 @@ _ENTRIES = (
     Entry(
         name="huey",
         module="huey",
+        bulk="no bulk call: a loop",
         packages=("huey", "redis", "hiredis"),
         slots=4,
         sweep=(1, 16),
@@ -140,6 +158,7 @@ _ENTRIES = (
     Entry(
         name="celery",
         module="celery",
+        bulk="no bulk call: a loop with one held producer",
         packages=("celery[redis]", "hiredis"),
         slots=8,
         sweep=(1,),
@@ -149,6 +168,7 @@ _ENTRIES = (
     Entry(
         name="rq",
         module="rq",
+        bulk="enqueue_many() of 1,000 each",
         packages=("rq", "hiredis"),
         slots=1,
         slow_slots=0,
@@ -158,6 +178,7 @@ _ENTRIES = (
     Entry(
         name="pydocket",
         module="pydocket",
+        bulk="add_many() of 1,000 each",
         packages=("pydocket", "hiredis", "uvloop"),
         slots=100,
         sweep=(10, 500),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SLOW_TASKS = 2_000
 
@@ -31,7 +31,7 @@ class Sizes:
     drain: int = 50_000
     latency: int = 300
     latency_seconds: float = 8.0
-    idle_seconds: float = 2.0
+    idle_seconds: float = 5.0
     slow: int = SLOW_TASKS
     floor: int = 10_000
     gathering: float = 10.0
@@ -46,10 +46,13 @@ QUICK = Sizes(
     drain=10_000,
     latency=50,
     latency_seconds=2.0,
-    idle_seconds=0.5,
+    idle_seconds=1.0,
     floor=2_000,
     settle=0.3,
 )
+
+TRACKED = replace(QUICK, one=1_000, callers=5_000, latency=100)
+"""For every change: us and the raw limits in less than a minute."""
 
 TINY = Sizes(
     runs=1,

@@ -242,6 +242,6 @@ MEASURES: Mapping[str, Measure] = {
     "drain by two": drain_two,
     "slow": slow,
 }
-"""What is run for each queue in each round. The first two bring its scripts into the server, whose memory would
-otherwise count for the tasks of the third.
+"""What is run for each queue in each round. The first two bring its scripts into the server, whose memory
+would otherwise count for the tasks of the third.
 """

@@ -60,13 +60,20 @@ class Prompt(BaseModel):
 
 
 class Query(BaseModel):
-    """A request to a search engine; fields that are not simulated are let through."""
+    """A request to a search engine, by a query or an address; what is not simulated is let through."""
 
     model_config = ConfigDict(extra="allow")
 
-    query: str = Field(min_length=1, max_length=10_000)
+    query: str = Field(default="", max_length=10_000)
+    url: str = Field(default="", max_length=10_000)
     country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
     pages: int = Field(default=1, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Query:
+        if not self.query and not self.url:
+            raise ValueError("query or url must be given")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +176,12 @@ def handlers(
         return made_up.answer(context.task.type, await call(payload.prompt, context))
 
     async def search(payload: Query, context: Context) -> made_up.SearchResult:
-        return made_up.search(await call(payload.query, context), payload.pages)
+        text, pages = _question(payload)
+        return made_up.search(await call(text, context), pages)
 
     async def news(payload: Query, context: Context) -> made_up.NewsResult:
-        return made_up.news(await call(payload.query, context), payload.pages)
+        text, pages = _question(payload)
+        return made_up.news(await call(text, context), pages)
 
     for type_ in ANSWER_ENGINES:
         group.handler(type_, max_attempts=max_attempts, backoff=backoff)(answer)

@@ -22,14 +22,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.history import NEVER, Call, History, Note, Outcome
+from tests.chaos.history import NEVER, Call, History, Note
 
 EVERYONE = "*"
 
 
 @dataclass(slots=True)
 class Submission:
-    """All calls that offered one task. `accepted_at` is NEVER if none is known to have been accepted."""
+    """One task, and all calls that offered it."""
 
     task: str
     type: str
@@ -39,9 +39,22 @@ class Submission:
     """Whether nothing but its place decides when it starts: no delay, no limit, no lack of credits."""
     cost: int
     hold: int
-    begun_at: float
-    accepted_at: float = NEVER
-    outcomes: list[Outcome] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def begun_at(self) -> float:
+        """When it was offered first."""
+        return self.calls[0].start
+
+    @property
+    def accepted_at(self) -> float:
+        """When it was known to be accepted."""
+        return min((call.end for call in self.calls if call.outcome == "ok"), default=NEVER)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every call was refused, so that nothing of it may be there."""
+        return all(call.outcome == "refused" for call in self.calls)
 
 
 @dataclass(slots=True)
@@ -165,11 +178,8 @@ def _add_submission(found: Evidence, call: Call) -> None:
             given.get("plain", True),
             given.get("cost", 0),
             given.get("hold", given.get("cost", 0)),
-            call.start,
         )
-    made.outcomes.append(call.outcome)
-    if call.outcome == "ok":
-        made.accepted_at = min(made.accepted_at, call.end)
+    made.calls.append(call)
 
 
 def _add_claims(found: Evidence, calls: list[Call]) -> None:

@@ -100,9 +100,7 @@ def _bands(evidence: Evidence, known: Collection[str]) -> dict[tuple[str, int], 
     for task, submission in evidence.submissions.items():
         if submission.is_plain and submission.accepted_at < NEVER and task in known:
             waited_until = _waited_until(evidence, task)
-            grouped[submission.type, submission.priority].append(
-                (submission.accepted_at, waited_until, task)
-            )
+            grouped[submission.type, submission.priority].append((submission.accepted_at, waited_until, task))
     return {band: _Band(tasks) for band, tasks in grouped.items()}
 
 

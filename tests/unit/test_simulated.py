@@ -86,6 +86,14 @@ async def test_a_search_has_a_page_of_ten_results(memory: TaskQueue, type_: str,
     assert "weather+%26+wind" in task.result[field][0]["link"]
 
 
+async def test_a_search_may_come_as_an_address(memory: TaskQueue) -> None:
+    """What is searched for, and how many results, are read from it."""
+    task = await run(memory, "GOOGLE", {"url": "https://www.google.com/search?q=best+laptops&gl=us&num=30"})
+
+    assert len(task.result["organicResults"]) == 30
+    assert "best+laptops" in task.result["organicResults"][0]["link"]
+
+
 @pytest.mark.parametrize(
     ("type_", "payload"),
     [

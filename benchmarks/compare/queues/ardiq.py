@@ -1,7 +1,7 @@
 """ardiq: a core in Rust (tokio), handlers in Python, streams and msgpack.
 
-100 slots and `prefetch=1000`, the fastest pair of a sweep over 10 to 500 slots with and without it. Results cannot
-be turned off and keep their default expiry. Bulk is `enqueue_many` of 1,000 prepared tasks.
+100 slots and `prefetch=1000`, the fastest pair of a sweep over 10 to 500 slots with and without it. Results
+cannot be turned off and keep their default expiry. Bulk is `enqueue_many` of 1,000 prepared tasks.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ def _app(setup: Setup) -> tuple[Any, dict[str, Any]]:
 
 
 class _ArdiqProducer(Producer):
-    bulk = "enqueue_many() of 1,000 each"
-
     def __init__(self, setup: Setup) -> None:
         self._app, self._tasks = _app(setup)
 

@@ -1,8 +1,9 @@
 """arq: asyncio, a sorted set that is polled, pickle.
 
-It polls every 10 ms in place of its default of 500 ms, which would be its latency, and reads up to 1,000 job ids at a
-time, so that no poll ends the drain early. 100 slots; more bring nothing, because it starts jobs one after the other.
-No results (`keep_result=0`); `results` keeps them for the default of an hour. There is no call for many tasks.
+It polls every 10 ms in place of its default of 500 ms, which would be its latency, and reads up to 1,000 job
+ids at a time, so that no poll ends the drain early. 100 slots; more bring nothing, because it starts jobs one
+after the other. No results (`keep_result=0`); `results` keeps them for the default of an hour. There is no
+call for many tasks.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The raw limit: the least that a durable queue in Python could do, not a queue to use.
 
-One ZSET for the order, one HASH for the payloads, one ZSET for what is under way with its deadline; a script a batch
-to enqueue, to pop and to end, sent by bare asyncio and hiredis. A worker pops as many as it has free slots, makes an
-asyncio task of each, and ends what has finished in the write that pops the next. Payloads are msgpack.
+One ZSET for the order, one HASH for the payloads, one ZSET for what is under way with its deadline; a script
+a batch to enqueue, to pop and to end, sent by bare asyncio and hiredis. A worker pops as many as it has free
+slots, makes an asyncio task of each, and ends what has finished in the write that pops the next. Payloads are
+msgpack.
 
-It has no reaper for its deadlines, no heartbeat, retry, time-out, result, limit, validation or reconnection: what a
-real queue is slower by, is what these cost and what could be won.
+It has no reaper for its deadlines, no heartbeat, retry, time-out, result, limit, validation or reconnection:
+what a real queue is slower by, is what these cost and what could be won.
 """
 
 from __future__ import annotations
@@ -58,8 +59,6 @@ return redis.call('HDEL', KEYS[1], unpack(ARGV))
 
 
 class _BareProducer(Producer):
-    bulk = "one script for 1,000 tasks"
-
     def __init__(self, url: str) -> None:
         self._url = url
 
@@ -80,9 +79,7 @@ class _BareProducer(Producer):
         await self._call(words)
 
     async def _call(self, words: list[bytes]) -> None:
-        await self._client.call(
-            b"EVALSHA", self._script, 4, _WAITING, _BODIES, _SEQUENCE, _KNOCK, *words
-        )
+        await self._client.call(b"EVALSHA", self._script, 4, _WAITING, _BODIES, _SEQUENCE, _KNOCK, *words)
 
 
 class _Worker:

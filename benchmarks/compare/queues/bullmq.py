@@ -1,7 +1,7 @@
 """bullmq, the port to Python: asyncio, one script fetches a job, one ends it and fetches the next.
 
-10 slots in drains, the fastest of 10, 100 and 500. Completed jobs are removed at once; `results` keeps them, as is
-its default, without an expiry. Bulk is `addBulk` of 1,000.
+10 slots in drains, the fastest of 10, 100 and 500. Completed jobs are removed at once; `results` keeps them,
+as is its default, without an expiry. Bulk is `addBulk` of 1,000.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ async def _handle(job: Any, _token: str) -> None:
 
 
 class _BullmqProducer(Producer):
-    bulk = "addBulk() of 1,000 each"
-
     def __init__(self, setup: Setup) -> None:
         self._url = setup.url
         self._options = _OPTIONS[setup.variant]

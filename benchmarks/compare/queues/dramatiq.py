@@ -1,8 +1,9 @@
-"""dramatiq on its Redis broker: threads, one script that fetches up to twice as many tasks as there are threads.
+"""dramatiq on its Redis broker: threads, and one script that fetches tasks for all of them.
 
-32 threads: with 8 it drains less than half as much, since its fetching thread sleeps whenever what it has fetched is
-not taken yet. Default middleware (age and time limits, callbacks, retries); it stores no results unless told to.
-There is no call for many tasks, and the library blocks, so a producer sends one after the other.
+32 threads, for which up to 64 tasks are fetched: with 8 it drains less than half as much, since its fetching
+thread sleeps whenever what it has fetched is not taken yet. Default middleware (age and time limits,
+callbacks, retries); it stores no results unless told to. There is no call for many tasks, and the library
+blocks, so a producer sends one after the other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """huey on a list: threads, a blocking pop, pickle. A crash loses what a worker had taken.
 
-4 threads in drains, the fastest of 1, 4 and 16. No periodic tasks. A task that returns nothing stores no result. A
-pool of 2,000 connections: with the default of 100, 200 threads lose tasks. There is no call for many tasks, and the
-library blocks.
+4 threads in drains, the fastest of 1, 4 and 16. No periodic tasks. A task that returns nothing stores no
+result. A pool of 2,000 connections: with the default of 100, 200 threads lose tasks. There is no call for
+many tasks, and the library blocks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """This project, as its users run it: the defaults of `TaskQueue.connect()` and of `taskqueue worker`.
 
-100 slots, which is the default, except where 200 are asked for; tasks that return at once, as everywhere, return a
-small result, which is stored for 24 hours. Leases of 15 s, heartbeats every 5 s, reaping, retries, time-outs, strict
-priorities, counts and limits are on, since nobody can or would turn them off.
+100 slots, which is the default, except where 200 are asked for; tasks that return at once, as everywhere,
+return a small result, which is stored for 24 hours. Leases of 15 s, heartbeats every 5 s, reaping, retries,
+time-outs, strict priorities, counts and limits are on, since nobody can or would turn them off.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ async def slow(payload: Payload) -> dict[str, bool]:
 
 
 class _OurProducer(Producer):
-    bulk = "enqueue_many() of 1,000 each"
-
     def __init__(self, url: str) -> None:
         self._url = url
         self._stack = AsyncExitStack()

@@ -1,8 +1,8 @@
 """pydocket (`docket`): asyncio, streams and scripts, cloudpickle.
 
-100 slots and `minimum_check_interval` of 1 ms: with its default of 250 ms it drains no more than its slots four times
-a second. A pool of 2,000 connections: with the default of 100 it loses tasks from about 80 slots on. Executions are
-kept for the default of 15 minutes. Bulk is `add_many` of 1,000.
+100 slots and `minimum_check_interval` of 1 ms: with its default of 250 ms it drains no more than its slots
+four times a second. A pool of 2,000 connections: with the default of 100 it loses tasks from about 80 slots
+on. Executions are kept for the default of 15 minutes. Bulk is `add_many` of 1,000.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ def _docket(setup: Setup) -> Docket:
 
 
 class _DocketProducer(Producer):
-    bulk = "add_many() of 1,000 each"
-
     def __init__(self, setup: Setup) -> None:
         self._docket = _docket(setup)
 

@@ -1,8 +1,8 @@
 """rq: one job at a time, pickle, records of jobs and of workers.
 
-`SimpleWorker`, which runs jobs in its own process: the default, a fork for each, drains less than half as much.
-Results are kept for the default of 500 s: without them it drains less. Bulk is `enqueue_many` of 1,000. A worker has
-no slots, so tasks of 50 ms are not measured: 2,000 of them take 100 s.
+`SimpleWorker`, which runs jobs in its own process: the default, a fork for each, drains less than half as
+much. Results are kept for the default of 500 s: without them it drains less. Bulk is `enqueue_many` of 1,000.
+A worker has no slots, so tasks of 50 ms are not measured: 2,000 of them take 100 s.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ def noop(payload: Payload) -> None:
 
 
 class _RqProducer(BlockingProducer):
-    bulk = "enqueue_many() of 1,000 each"
-
     def __init__(self, setup: Setup) -> None:
         self._queue = Queue(_QUEUE, connection=Redis.from_url(setup.url))
 

@@ -1,8 +1,8 @@
 """saq: asyncio, a list with a blocking move, JSON.
 
-100 slots, the fastest of 10, 100 and 500, and a connection for each. No results: a job is deleted when it has ended;
-`results` keeps it for the default of ten minutes. There is no call for many tasks. `typing_extensions` is installed
-beside it, because it imports that without asking for it.
+100 slots, the fastest of 10, 100 and 500, and a connection for each. No results: a job is deleted when it has
+ended; `results` keeps it for the default of ten minutes. There is no call for many tasks. `typing_extensions`
+is installed beside it, because it imports that without asking for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """streaq: anyio, streams and functions of the server, coredis, pickle.
 
-10 slots in drains, the fastest of 10, 100 and 500. No results (`ttl=0`); `results` keeps them for the default of
-five minutes. uvloop, by its option for anyio. Bulk is `enqueue_many` of 1,000.
+10 slots in drains, the fastest of 10, 100 and 500. No results (`ttl=0`); `results` keeps them for the default
+of five minutes. uvloop, by its option for anyio. Bulk is `enqueue_many` of 1,000.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ def _worker(setup: Setup) -> tuple[Any, dict[str, Any]]:
 
 
 class _StreaqProducer(Producer):
-    bulk = "enqueue_many() of 1,000 each"
-
     def __init__(self, setup: Setup) -> None:
         self._worker, self._tasks = _worker(setup)
 

@@ -1,9 +1,9 @@
-"""taskiq with the stream broker of taskiq-redis: asyncio, one read for a hundred tasks, one acknowledgement for each.
+"""taskiq with the stream broker of taskiq-redis: asyncio, a read a hundred tasks, an acknowledgement each.
 
-The stream acknowledges, so a crash loses nothing; the list broker, which does not, drains less. 100 slots and as many
-prefetched; orjson in place of json; parameters are not validated; one process without its supervisor. Acknowledged
-tasks stay in the stream, as they do by default. `results`: its Redis result backend with an expiry of an hour.
-There is no call for many tasks.
+The stream acknowledges, so a crash loses nothing; the list broker, which does not, drains less. 100 slots and
+as many prefetched; orjson in place of json; parameters are not validated; one process without its supervisor.
+Acknowledged tasks stay in the stream, as they do by default. `results`: its Redis result backend with an
+expiry of an hour. There is no call for many tasks.
 """
 
 from __future__ import annotations

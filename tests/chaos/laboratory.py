@@ -1,0 +1,232 @@
+"""One run: a queue in some place, processes that use it, and what is done to them, all written down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from taskqueue import ServerUnavailable, TaskQueue
+from tests.audit import audit
+from tests.chaos.checker import ENDED, Final, Found
+from tests.chaos.credits import Account
+from tests.chaos.history import Recorder, read_history
+from tests.chaos.places import Place
+from tests.chaos.processes import LaboratoryError, Process, until
+from tests.chaos.programs.producer import METERED
+
+QUEUE = "chaos"
+_CREDITS = 1_000_000
+_WARM_UP = 20  # tasks that ran before anything is done
+_DRAINING = 60.0  # seconds, added to a few leases
+_LOOK = 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a run is made.
+
+    Attributes:
+        seed: Of everything that is left to chance.
+        lease: Of the workers, in seconds.
+        workers: How many there are.
+        producers: How many there are.
+        rate: Tasks a second of all producers together.
+        concurrency: Slots of a worker.
+        durability: Of the tasks.
+        without: A guard that is taken away in all processes; "" for none.
+        producing: More words for the producers' command line.
+    """
+
+    seed: int = 0
+    lease: float = 2.0
+    workers: int = 2
+    producers: int = 2
+    rate: float = 60.0
+    concurrency: int = 8
+    durability: str = "memory"
+    without: str = ""
+    producing: tuple[str, ...] = ()
+
+
+class Laboratory:
+    """What faults are done to.
+
+    Args:
+        place: Where the queue lives.
+        setup: How the run is made.
+        folder: Where histories and logs go.
+    """
+
+    def __init__(self, place: Place, setup: Setup, folder: Path) -> None:
+        self.place = place
+        self.setup = setup
+        self.folder = folder
+        self.dice = Random(setup.seed)
+        self.workers: dict[str, Process] = {}
+        self.producers: dict[str, Process] = {}
+        self.recorder = Recorder(folder, "laboratory")
+        self._all: list[Process] = []
+        self._numbers = {"worker": 0, "producer": 0}
+
+    async def start(self) -> None:
+        """Start everything, and return when tasks run."""
+        await self.place.start()
+        async with TaskQueue.connect(self.place.direct_url, name=QUEUE) as queue:
+            number = self.recorder.invoke("grant", tenant=METERED, credits=_CREDITS)
+            await queue.grant(METERED, _CREDITS)
+            self.recorder.end(number, "ok")
+        await asyncio.gather(*(self.add_worker() for _ in range(self.setup.workers)))
+        await asyncio.gather(*(self.add_producer() for _ in range(self.setup.producers)))
+        await self.goes_on(_WARM_UP)
+
+    async def close(self) -> None:
+        """End every process that was started, and the place."""
+        for process in self._all:
+            if process.is_running:
+                process.kill9()
+        await self.place.close()
+        self.recorder.close()
+
+    async def add_worker(self, *words: str, environment: dict[str, str] | None = None) -> Process:
+        """Start a worker, and return when it claims."""
+        options = [f"--lease={self.setup.lease}", f"--concurrency={self.setup.concurrency}", *words]
+        worker = await self._start("worker", options, "runs queue", environment)
+        self.workers[worker.name] = worker
+        await worker.ready()
+        return worker
+
+    async def add_producer(self, *words: str, environment: dict[str, str] | None = None) -> Process:
+        """Start a producer, and return when it offers tasks."""
+        setup = self.setup
+        options = [f"--seed={setup.seed}", f"--rate={setup.rate / setup.producers}"]
+        options += [f"--durability={setup.durability}", *setup.producing, *words]
+        producer = await self._start("producer", options, "offers tasks", environment)
+        self.producers[producer.name] = producer
+        await producer.ready()
+        return producer
+
+    async def _start(
+        self, kind: str, options: list[str], ready: str, environment: dict[str, str] | None
+    ) -> Process:
+        self._numbers[kind] += 1
+        name = f"{kind}-{self._numbers[kind]}"
+        words = [await self.place.url_for(name), QUEUE, str(self.folder), name, *options]
+        if self.setup.without:
+            words.append(f"--without={self.setup.without}")
+        process = Process(kind, name, words, self.folder, environment=environment, ready=ready)
+        self._all.append(process)
+        return process
+
+    def kill_worker(self, worker: Process) -> None:
+        """End a worker as a crash does; its tasks are to run again."""
+        worker.kill9()
+        del self.workers[worker.name]
+        self.recorder.note("killed", worker=worker.name)
+
+    def fault(
+        self,
+        name: str,
+        begin: float,
+        *,
+        repeats: Iterable[str] = (),
+        loses: bool = False,
+        disorders: bool = False,
+        aftermath: float = 0.0,
+    ) -> None:
+        """Write down what was done since *begin* (monotonic seconds), and what may follow from it.
+
+        Args:
+            name: Of the fault.
+            begin: When it began.
+            repeats: Processes whose tasks may run again because of it.
+            loses: Whether acknowledged writes may be gone.
+            disorders: Whether order says nothing meanwhile.
+            aftermath: For how many seconds from now on it may still have these consequences.
+        """
+        self.recorder.note(
+            "fault",
+            fault=name,
+            begin=begin * 1e9,
+            end=(time.monotonic() + aftermath) * 1e9,
+            repeats=list(repeats),
+            loses=loses,
+            disorders=disorders,
+        )
+
+    async def healed(self, limit: float = 30.0) -> float:
+        """Note that everything is as it was; return how long it took until every worker had started something.
+
+        Raises:
+            LaboratoryError: If a worker has not within *limit* seconds.
+        """
+        self.recorder.note("healed", workers=sorted(self.workers))
+        since = time.monotonic()
+
+        def silent() -> list[str]:
+            starts = read_history(self.folder).noted("start")
+            back = {note.process for note in starts if note.at > since * 1e9}
+            return [worker for worker in self.workers if worker not in back]
+
+        while silent():
+            if time.monotonic() > since + limit:
+                raise LaboratoryError(f"not back at work within {limit:g} s: {silent()}")
+            await asyncio.sleep(_LOOK)
+        return time.monotonic() - since
+
+    async def goes_on(self, count: int, timeout: float = 30.0) -> None:
+        """Return when so many more tasks have ended in handlers."""
+
+        def ended() -> int:
+            return len(read_history(self.folder).noted("end"))
+
+        wanted = ended() + count
+        await until(lambda: ended() >= wanted, f"{count} more tasks run", timeout)
+
+    async def stop_producers(self) -> None:
+        """Let every producer finish the calls that it is in."""
+        for producer in self.producers.values():
+            producer.terminate()
+        for producer in self.producers.values():
+            status = await producer.ended()
+            if status:
+                raise LaboratoryError(f"{producer.name} ended with {status}: {producer.log[-2000:]}")
+
+    async def drained(self) -> Final:
+        """Return what the server knows when nothing is queued and nothing runs any more, or time is up."""
+        deadline = time.monotonic() + _DRAINING + 5 * self.setup.lease
+        async with TaskQueue.connect(self.place.direct_url, name=QUEUE) as queue:
+            while True:
+                try:
+                    stats = await queue.stats()
+                except ServerUnavailable:
+                    continue
+                if not stats.queued and not stats.processing or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(_LOOK)
+            return await self._read(queue)
+
+    async def _read(self, queue: TaskQueue) -> Final:
+        offered = {call.given["task"] for call in read_history(self.folder).called("enqueue")}
+        tasks = await asyncio.gather(*(queue.get(task_id) for task_id in sorted(offered)))
+        final = Final({task.id: Found(str(task.state), task.charged) for task in tasks if task is not None})
+        async for task in queue.tasks():
+            final.tasks.setdefault(task.id, Found(str(task.state), task.charged))
+        balance = await queue.balance(METERED)
+        if balance is not None:
+            final.accounts[METERED] = Account(balance.granted, balance.spent, balance.held)
+        return final
+
+    def audited(self) -> list[str]:
+        """Return what is wrong with the keys of the queue. Everything has been drained."""
+        with self.place.holder(QUEUE) as client:
+            return audit(client, QUEUE)
+
+
+def unfinished(final: Final) -> dict[str, Any]:
+    """Return the tasks that have not ended, by state."""
+    return {task: found.state for task, found in final.tasks.items() if found.state not in ENDED}

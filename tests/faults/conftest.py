@@ -1,0 +1,19 @@
+"""One server, one queue, and what plays stories on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.faults.exploring import Explorer
+from tests.faults.injecting import Injector
+
+
+@pytest.fixture
+def explorer(url: str, queue_name: str, client: redis.Redis) -> Iterator[Explorer]:
+    """Plays stories with faults."""
+    injector = Injector()
+    with injector.installed():
+        yield Explorer(url, queue_name, client, injector)

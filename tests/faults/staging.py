@@ -1,0 +1,245 @@
+"""A stage: one queue on a real server, its public verbs, and a ledger of what they answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, is_dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import redis
+
+from taskqueue import Task, TaskQueue, TaskSpec
+from taskqueue.errors import ServerFull, ServerUnavailable, TaskQueueError
+from taskqueue.store import ClaimedTask, Completion, Failure, Release
+from taskqueue.testing import FakeClock
+from tests.faults.injecting import Injector
+from tests.lua.scene import BOOM, Scene
+
+TYPES = ("GROK", "GEMINI", "ROUTED", "_webhook")
+RESULT = b"\x81\xa2ok\xc3"
+
+Call = Callable[[], Awaitable[Any]]
+
+
+class GaveUp(Exception):
+    """The call ran out of patience, as it was told to: its fate is unknown, and the story ends there."""
+
+
+class Broken(Exception):
+    """A call did what it must not: the story cannot go on."""
+
+
+class Answer(NamedTuple):
+    """What a call answered, as plain values.
+
+    Attributes:
+        value: The answer, or the refusal.
+        is_excused: The call was run twice, and the documentation allows this answer then.
+    """
+
+    value: Any
+    is_excused: bool = False
+
+
+@dataclass
+class Ledger:
+    """What was answered: the history that the promises are held against.
+
+    Attributes:
+        accepted: Tasks by id, as they were accepted.
+        removed: Ids that were cleared or discarded.
+        completed: How many completions of a task were accepted, over all tokens.
+        granted: Credits by tenant.
+        starts: The tasks of each claim that answered, in its order.
+        held: Claims that their worker still has.
+    """
+
+    accepted: dict[str, Task] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    completed: Counter[str] = field(default_factory=Counter)
+    granted: Counter[str] = field(default_factory=Counter)
+    starts: list[list[ClaimedTask]] = field(default_factory=list)
+    held: dict[str, ClaimedTask] = field(default_factory=dict)
+
+
+class Stage:
+    """One queue, played on again and again.
+
+    Attributes:
+        queue: What users hold.
+        scene: Short verbs of the store, looks, snapshots.
+        ledger: The history of this run.
+        answers: What each call of this run answered, in order, as plain values.
+        problems: What a call did that it must not.
+    """
+
+    def __init__(self, queue: TaskQueue, clock: FakeClock, client: redis.Redis, injector: Injector) -> None:
+        self.queue = queue
+        self.scene = Scene(queue.store, clock, client)
+        self.injector = injector
+        self.ledger = Ledger()
+        self.answers: list[Answer] = []
+        self.problems: list[str] = []
+        self.is_impatient = False
+
+    @property
+    def store(self) -> Any:
+        """The queue's store, with its verbs for workers and maintenance."""
+        return self.queue.store
+
+    def begin(self, ledger: Ledger, *, is_impatient: bool) -> None:
+        """Start another run from the history that there is."""
+        self.ledger = deepcopy(ledger)
+        self.answers, self.problems, self.is_impatient = [], [], is_impatient
+        self.injector.restart_ids()
+        self.scene._requests = (f"request-{number}" for number in count(1))
+
+    async def ask(self, call: Call, *, repeated: Callable[[Any], bool] = lambda answer: False) -> Any:
+        """Make a public call; note its answer, or its documented refusal.
+
+        Args:
+            call: The call.
+            repeated: Whether an answer is one that the documentation allows if the call was run twice.
+
+        Raises:
+            GaveUp: If it was told to have no patience, and ran out of it.
+        """
+        before = self.scene.snapshot() if self._may_be_refused else {}
+        try:
+            answer = await _made(call)
+        except ServerFull as refusal:
+            if not self._was_refused:
+                raise self._broken(refusal) from refusal
+            if self.scene.snapshot() != before:
+                self.problems.append(f"it was refused ({refusal}), and left something")
+            # The server has memory again, and the user tries again.
+            answer = await _made(call)
+        except ServerUnavailable as problem:
+            if self.is_impatient and self.injector.met is not None:
+                raise GaveUp from problem
+            raise self._broken(problem) from problem
+        self.answers.append(Answer(plain(answer), self._was_run_twice and repeated(answer)))
+        return answer
+
+    def _broken(self, problem: Exception) -> Broken:
+        self.problems.append(f"it raised {problem!r}")
+        return Broken()
+
+    @property
+    def _may_be_refused(self) -> bool:
+        fault = self.injector.fault
+        return fault is not None and fault.is_final and self.injector.met is None
+
+    @property
+    def _was_refused(self) -> bool:
+        fault = self.injector.fault
+        return fault is not None and fault.is_final and self.injector.met is not None
+
+    @property
+    def _was_run_twice(self) -> bool:
+        fault = self.injector.fault
+        return fault is not None and fault.runs != "never" and self.injector.met is not None
+
+    # Producers -----------------------------------------------------------------------------------
+
+    async def enqueue(self, type_: str = "GROK", /, **fields: Any) -> Any:
+        """Enqueue one task."""
+        return self._accept(await self.ask(lambda: self.queue.enqueue(type_, {"text": "hello"}, **fields)))
+
+    async def enqueue_many(self, *specs: dict[str, Any], return_exceptions: bool = False) -> Any:
+        """Enqueue several in one call."""
+        tasks = [TaskSpec(**({"type": "GROK", "payload": {"text": "hello"}} | spec)) for spec in specs]
+        many = self.queue.enqueue_many
+        answer = await self.ask(lambda: many(tasks, return_exceptions=return_exceptions))
+        for each in answer if isinstance(answer, list) else ():
+            self._accept(each)
+        return answer
+
+    def _accept(self, answer: Any) -> Any:
+        if isinstance(answer, Task):
+            self.ledger.accepted[answer.id] = answer
+        return answer
+
+    async def grant(self, tenant: str, credits: int) -> None:  # noqa: A002 - the field's word
+        """Grant credits."""
+        await self.ask(lambda: self.queue.grant(tenant, credits))
+        self.ledger.granted[tenant] += credits
+
+    # Workers -------------------------------------------------------------------------------------
+
+    async def claim(
+        self, slots: Mapping[str, int] | Sequence[str] = ("GROK",), **options: Any
+    ) -> list[ClaimedTask]:
+        """Claim; what comes is held."""
+        request = self.scene.request(slots, **options)
+        return self._take(await self.ask(lambda: self.store.claim(request)))
+
+    async def complete(self, *ids: str, slots: Any = None, **fields: Any) -> list[ClaimedTask]:
+        """Complete tasks that are held, and claim in the same call if slots are given."""
+        done = [self._report(Completion, name, RESULT, **fields) for name in ids]
+        request = None if slots is None else self.scene.request(slots)
+        answer = await self.ask(lambda: self.store.complete(done, request))
+        words, claim = answer
+        for name, word in zip(ids, words, strict=True):
+            self.ledger.completed[name] += word == "completed"
+        return self._take(claim) if claim is not None else []
+
+    async def fail(self, name: str, retry_in_ms: int | None = None, *, cancelled: bool = False) -> None:
+        """Fail a task that is held."""
+        failure = self._report(Failure, name, BOOM, retry_in_ms, cancelled)
+        await self.ask(lambda: self.store.fail([failure]))
+
+    async def release(self, name: str, delay_ms: int = 0) -> None:
+        """Release a task that is held."""
+        release = self._report(Release, name, delay_ms)
+        await self.ask(lambda: self.store.release([release]))
+
+    def _report(self, kind: Any, name: str, *rest: Any, **fields: Any) -> Any:
+        return kind(name, self.ledger.held.pop(name).token, *rest, **fields)
+
+    def _take(self, claim: Any) -> list[ClaimedTask]:
+        tasks: list[ClaimedTask] = claim.tasks
+        self.ledger.starts.append(tasks)
+        self.ledger.held |= {task.id: task for task in tasks}
+        return tasks
+
+
+@asynccontextmanager
+async def staged(
+    url: str, name: str, clock: FakeClock, client: redis.Redis, injector: Injector, **options: Any
+) -> AsyncIterator[Stage]:
+    """Open a queue for a stage. Pauses between two tries are none; ids are made in one order."""
+    async with AsyncExitStack() as stack:
+        queue = await stack.enter_async_context(TaskQueue.connect(url, name=name, clock=clock, **options))
+        yield Stage(queue, clock, client, injector)
+
+
+async def _made(call: Call) -> Any:
+    """Return what a call answers, or the refusal that it raises; one that may be repeated is raised."""
+    try:
+        answer = await call()
+    except ServerUnavailable:
+        raise
+    except TaskQueueError as refusal:
+        return refusal
+    for each in answer if isinstance(answer, list) else ():
+        if isinstance(each, ServerUnavailable):
+            raise each
+    return answer
+
+
+def plain(value: Any) -> Any:
+    """Return an answer as values that compare."""
+    if isinstance(value, BaseException):
+        return type(value).__name__, str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value).__name__, plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
