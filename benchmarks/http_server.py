@@ -76,7 +76,9 @@ async def main(kind: str, url: str, name: str) -> None:
         listening = stack.enter_context(socket.socket())
         listening.bind(("127.0.0.1", 0))
         listening.listen(1024)
-        config = uvicorn.Config(app, http=HttpProtocol, loop="none", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app, http=HttpProtocol, ws="none", loop="none", log_config=None, access_log=False
+        )
         server = uvicorn.Server(config)
         print(listening.getsockname()[1], key, flush=True)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -37,13 +37,13 @@ class Kind(NamedTuple):
 KINDS: Final[Mapping[str, Kind]] = {
     "openai": Kind("scheduler.providers.openai:OpenAi", "openai", "OpenAI-compatible chat or responses"),
     "google-genai": Kind(
-        "scheduler.providers.google_genai:GoogleGenai", "google-genai", "Gemini with search"
+        "scheduler.providers.google.genai:GoogleGenai", "google-genai", "Gemini with search"
     ),
     "google-search": Kind(
-        "scheduler.providers.google_search:GoogleSearch", "search", "Google's JSON search API"
+        "scheduler.providers.google.search:GoogleSearch", "search", "Google's JSON search API"
     ),
     "searxng": Kind("scheduler.providers.searxng:Searxng", "search", "a SearXNG instance: search and news"),
-    "news-feed": Kind("scheduler.providers.news_feed:NewsFeed", "search", "Google News as RSS"),
+    "news-feed": Kind("scheduler.providers.news.provider:NewsFeed", "search", "Google News as RSS"),
     "upstream": Kind(
         "scheduler.providers.upstream:Upstream", "search", "a service that speaks this contract"
     ),

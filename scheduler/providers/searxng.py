@@ -28,9 +28,9 @@ from pydantic import BaseModel, Field, SecretStr
 from scheduler.errors import Misconfigured, RateLimited, Rejected, Unavailable
 from scheduler.providers.base import Call, ProviderSettings
 from scheduler.providers.classifying import excerpt, retry_after
-from scheduler.providers.decoding import objects_of, text_of, web_address
-from scheduler.providers.http import HttpProvider, HttpSettings, Reply
-from scheduler.providers.searching import HITS_A_PAGE, Search, search_of
+from scheduler.providers.tools.decoding import objects_of, text_of, web_address
+from scheduler.providers.tools.http import HttpProvider, HttpSettings, Reply
+from scheduler.providers.tools.searching import HITS_A_PAGE, Search, search_of
 
 _PATH: Final = "/search"
 _FORBIDDEN, _EXHAUSTED = 403, 429

@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, SecretStr
 from scheduler.errors import Misconfigured, RateLimited, Unavailable
 from scheduler.providers.base import Call, ProviderSettings
 from scheduler.providers.classifying import error_of_status, excerpt
-from scheduler.providers.http import HttpProvider, HttpSettings, Reply
+from scheduler.providers.tools.http import HttpProvider, HttpSettings, Reply
 
 PATHS: Final[Mapping[str, str]] = {
     "CHATGPT": "/v1/monitor/chatgpt",

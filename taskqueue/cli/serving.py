@@ -121,7 +121,12 @@ class Service:
             0, or the exit status of the first worker process that did not end well.
         """
         config = uvicorn.Config(
-            self._app, http=HttpProtocol, loop="none", log_config=None, timeout_graceful_shutdown=_GRACEFUL
+            self._app,
+            http=HttpProtocol,
+            ws="none",
+            loop="none",
+            log_config=None,
+            timeout_graceful_shutdown=_GRACEFUL,
         )
         server = _Server(config)
 

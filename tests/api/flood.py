@@ -123,7 +123,9 @@ async def _serve(url: str, name: str) -> None:
         with socket.socket(proto=socket.IPPROTO_TCP) as listening:
             listening.bind((HOST, 0))
             listening.listen(100)
-            config = uvicorn.Config(app, http=HttpProtocol, loop="none", log_config=None, access_log=False)
+            config = uvicorn.Config(
+                app, http=HttpProtocol, ws="none", loop="none", log_config=None, access_log=False
+            )
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             _tell(f"{listening.getsockname()[1]} {key}")

@@ -23,6 +23,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         config = uvicorn.Config(
             app,
             http=HttpProtocol,
+            ws="none",
             loop="none",
             lifespan="on",
             log_level="warning",

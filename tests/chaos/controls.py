@@ -70,7 +70,7 @@ GUARDS: Mapping[str, Guard] = {
     ),
     "end of the hold": Guard(
         "_holding",
-        "  local charge = end_hold(claim, state == \"COMPLETED\" and claim.charge or 0)\n",
+        '  local charge = end_hold(claim, state == "COMPLETED" and claim.charge or 0)\n',
         "  local charge = claim.charge\n",
         frozenset({"credits"}),
     ),

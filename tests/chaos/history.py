@@ -110,6 +110,30 @@ def read_history(folder: Path) -> History:
     return history
 
 
+class Follower:
+    """Reads notes as they are written, each once; cheap, however long the history has become."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}
+
+    def new_notes(self, what: str) -> list[Note]:
+        """Return the notes of a kind that came since the last time."""
+        found = []
+        for path in self._folder.glob("*.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                whole, newline, _ = file.read().rpartition(b"\n")
+            self._read[path] = self._read.get(path, 0) + len(whole) + len(newline)
+            events = [json.loads(line) for line in whole.splitlines()]
+            found += [
+                Note(what, path.stem, event["at"], event["details"])
+                for event in events
+                if event.get("what") == what and "details" in event
+            ]
+        return found
+
+
 def _add(history: History, process: str, events: Iterable[dict[str, Any]]) -> None:
     begun: dict[int, dict[str, Any]] = {}
     for event in events:

@@ -8,15 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from taskqueue import ServerUnavailable, TaskQueue
+from taskqueue import TaskQueue
 from tests.audit import audit
-from tests.chaos.checker import ENDED, Final, Found
+from tests.chaos.checker import Final, Found
 from tests.chaos.credits import Account
-from tests.chaos.history import Recorder, read_history
+from tests.chaos.history import Follower, Recorder, read_history
 from tests.chaos.places import Place
-from tests.chaos.processes import LaboratoryError, Process, until
+from tests.chaos.processes import LaboratoryError, Process
 from tests.chaos.programs.producer import METERED
 
 QUEUE = "chaos"
@@ -159,33 +158,31 @@ class Laboratory:
         )
 
     async def healed(self, limit: float = 30.0) -> float:
-        """Note that everything is as it was; return how long it took until every worker had started something.
+        """Note that all is as it was; return how long it took until every worker had started something.
 
         Raises:
             LaboratoryError: If a worker has not within *limit* seconds.
         """
         self.recorder.note("healed", workers=sorted(self.workers))
-        since = time.monotonic()
-
-        def silent() -> list[str]:
-            starts = read_history(self.folder).noted("start")
-            back = {note.process for note in starts if note.at > since * 1e9}
-            return [worker for worker in self.workers if worker not in back]
-
-        while silent():
-            if time.monotonic() > since + limit:
-                raise LaboratoryError(f"not back at work within {limit:g} s: {silent()}")
+        since, follower = time.monotonic(), Follower(self.folder)
+        silent = set(self.workers)
+        while silent:
+            back = {note.process for note in follower.new_notes("start") if note.at > since * 1e9}
+            silent = (silent - back) & self.workers.keys()
+            if silent and time.monotonic() > since + limit:
+                raise LaboratoryError(f"not back at work within {limit:g} s: {sorted(silent)}")
             await asyncio.sleep(_LOOK)
         return time.monotonic() - since
 
     async def goes_on(self, count: int, timeout: float = 30.0) -> None:
         """Return when so many more tasks have ended in handlers."""
-
-        def ended() -> int:
-            return len(read_history(self.folder).noted("end"))
-
-        wanted = ended() + count
-        await until(lambda: ended() >= wanted, f"{count} more tasks run", timeout)
+        follower, left = Follower(self.folder), count
+        follower.new_notes("end")
+        deadline = time.monotonic() + timeout
+        while (left := left - len(follower.new_notes("end"))) > 0:
+            if time.monotonic() > deadline:
+                raise LaboratoryError(f"{left} of {count} more tasks did not run within {timeout:g} s")
+            await asyncio.sleep(_LOOK)
 
     async def stop_producers(self) -> None:
         """Let every producer finish the calls that it is in."""
@@ -200,14 +197,10 @@ class Laboratory:
         """Return what the server knows when nothing is queued and nothing runs any more, or time is up."""
         deadline = time.monotonic() + _DRAINING + 5 * self.setup.lease
         async with TaskQueue.connect(self.place.direct_url, name=QUEUE) as queue:
-            while True:
-                try:
-                    stats = await queue.stats()
-                except ServerUnavailable:
-                    continue
-                if not stats.queued and not stats.processing or time.monotonic() > deadline:
-                    break
+            stats = await queue.stats()
+            while (stats.queued or stats.processing) and time.monotonic() < deadline:
                 await asyncio.sleep(_LOOK)
+                stats = await queue.stats()
             return await self._read(queue)
 
     async def _read(self, queue: TaskQueue) -> Final:
@@ -225,8 +218,3 @@ class Laboratory:
         """Return what is wrong with the keys of the queue. Everything has been drained."""
         with self.place.holder(QUEUE) as client:
             return audit(client, QUEUE)
-
-
-def unfinished(final: Final) -> dict[str, Any]:
-    """Return the tasks that have not ended, by state."""
-    return {task: found.state for task, found in final.tasks.items() if found.state not in ENDED}

@@ -105,7 +105,7 @@ class ChaosProxy:
             link.reset()
 
     def strand(self) -> int:
-        """Make every connection half-open: its process hears nothing any more, not even an end. New ones work."""
+        """Make every connection half-open: its process hears nothing any more, not even an end."""
         for link in self._links:
             link.is_stranded = True
         return len(self._links)

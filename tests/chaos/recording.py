@@ -45,7 +45,10 @@ def _record_completions(recorder: Recorder, passing: Passing) -> None:
     plain = WorkerVerbs.complete
 
     async def complete(
-        self: WorkerVerbs, completions: Sequence[Completion], claim: ClaimRequest | None = None, **options: Any
+        self: WorkerVerbs,
+        completions: Sequence[Completion],
+        claim: ClaimRequest | None = None,
+        **options: Any,
     ) -> tuple[list[Ended], Claim | None]:
         if not completions:
             # It asks for a claim alone, which is written down above.

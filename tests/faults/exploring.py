@@ -19,6 +19,7 @@ from typing import Any
 
 import redis
 
+from taskqueue.keys import Keys
 from taskqueue.testing import FakeClock
 from tests.audit import Dump, problems_of
 from tests.faults.draining import drain
@@ -31,7 +32,6 @@ from tests.lua.scene import Snapshot
 Act = Callable[[Stage], Awaitable[object]]
 
 _LONGEST_RUN = 10.0  # seconds; far more than any takes
-_PATIENCE = 30.0  # likewise
 
 
 @dataclass(frozen=True)
@@ -158,14 +158,14 @@ class Explorer:
     async def _curtain(self, story: Story, *, is_impatient: bool) -> AsyncIterator[Play]:
         """Arrange a story; yield what plays it once from there."""
         clock = FakeClock()
-        options = {"patience": 0.0 if is_impatient else _PATIENCE} | story.options
         async with AsyncExitStack() as stack:
 
             async def opened(stack: AsyncExitStack) -> Stage:
                 self.injector.rest()
-                staging = staged(self._url, self._name, clock, self._client, self.injector, **options)
+                staging = staged(self._url, self._name, clock, self._client, self.injector, **story.options)
                 return await stack.enter_async_context(staging)
 
+            wipe(self._client, self._name)
             first = await opened(stack)
             if story.arrange is not None:
                 await story.arrange(first)
@@ -219,6 +219,12 @@ class Explorer:
         return self._audited[state]
 
 
+def wipe(client: redis.Redis, name: str) -> None:
+    """Take away what another story has left of the queue."""
+    for key in client.scan_iter(match=Keys(name).prefix.replace("{", "\\{") + "*", count=1000):
+        client.delete(key)
+
+
 def dumped(snapshot: Snapshot, stage: Stage) -> Dump:
     """Return a snapshot as what the audit looks at."""
     prefix = stage.scene.keys.prefix
@@ -227,8 +233,7 @@ def dumped(snapshot: Snapshot, stage: Stage) -> Dump:
         value = stored.value
         if isinstance(value, list):
             kind, items = value
-            scores = dict(zip(items[::2], map(float, items[1::2]), strict=False))
-            value = scores if kind == b"zset" else items
+            value = dict(zip(items[::2], map(float, items[1::2]), strict=True)) if kind == b"zset" else items
         found.put(name.decode().removeprefix(prefix), value, stored.expires)
     return found
 

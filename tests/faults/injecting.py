@@ -6,7 +6,6 @@ It stands at the narrowest places: a wire's `call`, a client's `execute_command`
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +35,7 @@ class Injector:
         calls: What went out since `watch` was called, in order.
         fault: What the call that is chosen meets; None: nothing happens.
         met: The call that met it; None if none did.
+        made: How many ids were made: each run makes the same.
         spoil: Changes the words of scripts that go out after the fault: a guard that is missing.
     """
 
@@ -48,11 +48,7 @@ class Injector:
         self._number = 0
         self._late: Callable[[], Awaitable[Any]] | None = None
         self._names: dict[str, Script] = {}
-        self._ids = itertools.count(1)
-
-    def restart_ids(self) -> None:
-        """Let the ids that are made begin anew: each run makes the same."""
-        self._ids = itertools.count(1)
+        self.made = 0
 
     def watch(self, number: int = 0, fault: Fault | None = None) -> None:
         """Count from here on; call number *number*, from 1, meets *fault* if it can."""
@@ -82,10 +78,14 @@ class Injector:
             patch.setattr(Redis, "execute_command", client_call)
             patch.setattr(Pipeline, "execute", pipeline_call)
             for module in MAKE_IDS:
-                patch.setattr(f"taskqueue.{module}.new_id", lambda: f"made-{next(self._ids)}")
+                patch.setattr(f"taskqueue.{module}.new_id", self._make_id)
             for module in PAUSE:
                 patch.setattr(f"taskqueue.{module}._FIRST_PAUSE", 0.0)
             yield
+
+    def _make_id(self) -> str:
+        self.made += 1
+        return f"made-{self.made}"
 
     def _take(self, sent: Sent) -> Fault | None:
         """Count a call; return the fault that it meets."""

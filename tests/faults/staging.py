@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass
 from itertools import count
@@ -22,7 +22,14 @@ from tests.lua.scene import BOOM, Scene
 TYPES = ("GROK", "GEMINI", "ROUTED", "_webhook")
 RESULT = b"\x81\xa2ok\xc3"
 
+_PATIENCE = 30.0  # seconds; far more than any run takes
+
 Call = Callable[[], Awaitable[Any]]
+Excuse = Callable[[Any], bool]
+
+
+def _never(answer: Any) -> bool:
+    return False
 
 
 class GaveUp(Exception):
@@ -38,7 +45,7 @@ class Answer(NamedTuple):
 
     Attributes:
         value: The answer, or the refusal.
-        is_excused: The call was run twice, and the documentation allows this answer then.
+        is_excused: The documentation allows this answer after the fault that there was.
     """
 
     value: Any
@@ -70,6 +77,7 @@ class Stage:
     """One queue, played on again and again.
 
     Attributes:
+        url: Of the server.
         queue: What users hold.
         scene: Short verbs of the store, looks, snapshots.
         ledger: The history of this run.
@@ -77,7 +85,10 @@ class Stage:
         problems: What a call did that it must not.
     """
 
-    def __init__(self, queue: TaskQueue, clock: FakeClock, client: redis.Redis, injector: Injector) -> None:
+    def __init__(
+        self, url: str, queue: TaskQueue, clock: FakeClock, client: redis.Redis, injector: Injector
+    ) -> None:
+        self.url = url
         self.queue = queue
         self.scene = Scene(queue.store, clock, client)
         self.injector = injector
@@ -95,20 +106,24 @@ class Stage:
         """Start another run from the history that there is."""
         self.ledger = deepcopy(ledger)
         self.answers, self.problems, self.is_impatient = [], [], is_impatient
-        self.injector.restart_ids()
-        self.scene._requests = (f"request-{number}" for number in count(1))
+        self.store._caller.patience = 0.0 if is_impatient else _PATIENCE
+        self.injector.made = 0
+        # Not those of what happened before: a claim that is asked for again gets the same tasks again.
+        self.scene._requests = (f"act-{number}" for number in count(1))
 
-    async def ask(self, call: Call, *, repeated: Callable[[Any], bool] = lambda answer: False) -> Any:
+    async def ask(self, call: Call, *, repeated: Excuse = _never, lost: Excuse = _never) -> Any:
         """Make a public call; note its answer, or its documented refusal.
 
         Args:
             call: The call.
             repeated: Whether an answer is one that the documentation allows if the call was run twice.
+            lost: Likewise, if a connection was lost, or the server refused.
 
         Raises:
             GaveUp: If it was told to have no patience, and ran out of it.
         """
         before = self.scene.snapshot() if self._may_be_refused else {}
+        made = self.injector.made
         try:
             answer = await _made(call)
         except ServerFull as refusal:
@@ -117,12 +132,14 @@ class Stage:
             if self.scene.snapshot() != before:
                 self.problems.append(f"it was refused ({refusal}), and left something")
             # The server has memory again, and the user tries again.
+            self.injector.made = made
             answer = await _made(call)
         except ServerUnavailable as problem:
             if self.is_impatient and self.injector.met is not None:
                 raise GaveUp from problem
             raise self._broken(problem) from problem
-        self.answers.append(Answer(plain(answer), self._was_run_twice and repeated(answer)))
+        is_excused = (self._was_run_twice and repeated(answer)) or (self._was_met and lost(answer))
+        self.answers.append(Answer(plain(answer), is_excused))
         return answer
 
     def _broken(self, problem: Exception) -> Broken:
@@ -130,19 +147,24 @@ class Stage:
         return Broken()
 
     @property
+    def _was_met(self) -> bool:
+        return self.injector.met is not None
+
+    @property
     def _may_be_refused(self) -> bool:
-        fault = self.injector.fault
-        return fault is not None and fault.is_final and self.injector.met is None
+        return self.injector.fault is not None and self.injector.fault.is_final and not self._was_met
 
     @property
     def _was_refused(self) -> bool:
-        fault = self.injector.fault
-        return fault is not None and fault.is_final and self.injector.met is not None
+        return self.injector.fault is not None and self.injector.fault.is_final and self._was_met
 
     @property
     def _was_run_twice(self) -> bool:
-        fault = self.injector.fault
-        return fault is not None and fault.runs != "never" and self.injector.met is not None
+        return self.injector.fault is not None and self.injector.fault.runs != "never" and self._was_met
+
+    def note(self, value: Any) -> None:
+        """Note what a call left in the caller's own hands, as an answer."""
+        self.answers.append(Answer(plain(value)))
 
     # Producers -----------------------------------------------------------------------------------
 
@@ -212,10 +234,9 @@ class Stage:
 async def staged(
     url: str, name: str, clock: FakeClock, client: redis.Redis, injector: Injector, **options: Any
 ) -> AsyncIterator[Stage]:
-    """Open a queue for a stage. Pauses between two tries are none; ids are made in one order."""
-    async with AsyncExitStack() as stack:
-        queue = await stack.enter_async_context(TaskQueue.connect(url, name=name, clock=clock, **options))
-        yield Stage(queue, clock, client, injector)
+    """Open a queue for a stage."""
+    async with TaskQueue.connect(url, name=name, clock=clock, **options) as queue:
+        yield Stage(url, queue, clock, client, injector)
 
 
 async def _made(call: Call) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.accounting import STORIES as ACCOUNTING
 from tests.faults.exploring import Explorer, Story
+from tests.faults.operating import STORIES as OPERATING
 from tests.faults.producing import STORIES as PRODUCING
+from tests.faults.working import STORIES as WORKING
 
-STORIES = [*PRODUCING]
+STORIES = [*PRODUCING, *WORKING, *OPERATING, *ACCOUNTING]
 
 
 @pytest.mark.parametrize("story", STORIES, ids=str)

@@ -583,7 +583,7 @@ def test_a_kind_whose_package_is_missing_says_what_to_install(
 ) -> None:
     """By the extra that brings it."""
     monkeypatch.delitem(sys.modules, "scheduler.providers.upstream", raising=False)
-    monkeypatch.delitem(sys.modules, "scheduler.providers.http", raising=False)
+    monkeypatch.delitem(sys.modules, "scheduler.providers.tools.http", raising=False)
     monkeypatch.setitem(sys.modules, "httpx", None)
 
     problem = told(read('[providers.a]\nkind = "upstream"'))["providers.toml: providers.a.kind"]

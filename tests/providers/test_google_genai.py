@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from scheduler.errors import Misconfigured, RateLimited, Rejected, Retry, Unavailable
 from scheduler.providers import LooseCall, Provider
-from scheduler.providers.google_genai import GoogleGenai, GoogleGenaiSettings
+from scheduler.providers.google.genai import GoogleGenai, GoogleGenaiSettings
 from taskqueue import TaskQueue, TaskState
 from tests.providers.asking import asked, opened, ran
 from tests.providers.google_genai_server import (

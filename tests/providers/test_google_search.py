@@ -13,7 +13,7 @@ import pytest
 
 from scheduler.errors import Misconfigured, RateLimited, Rejected, Unavailable
 from scheduler.providers import Provider
-from scheduler.providers.google_search import GoogleSearch
+from scheduler.providers.google.search import GoogleSearch
 from taskqueue import TaskQueue, TaskState
 from tests.providers.asking import asked, opened, ran
 from tests.providers.google_search_server import BAD_KEY, PER_DAY, error, item, page, pages

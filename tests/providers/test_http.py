@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from scheduler.errors import Misconfigured, Rejected, Unavailable
 from scheduler.providers import Call, ProviderSettings
-from scheduler.providers.http import HttpProvider, HttpSettings
+from scheduler.providers.tools.http import HttpProvider, HttpSettings
 from tests.providers.asking import asked, opened
 from tests.providers.servers import (
     REFUSALS,
@@ -202,7 +202,7 @@ async def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
             return self._real.eof
 
     packed = gzip.compress(b"\0" * 64 * 1024 * 1024)
-    monkeypatch.setattr("scheduler.providers.transport.zlib.decompressobj", Watched)
+    monkeypatch.setattr("scheduler.providers.tools.transport.zlib.decompressobj", Watched)
 
     with pytest.raises(Unavailable, match="the answer is longer than 2,000 bytes"):
         await told(says_packed(b"", packed=packed))

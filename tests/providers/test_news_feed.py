@@ -13,9 +13,9 @@ import pytest
 
 from scheduler.errors import Misconfigured, RateLimited, Unavailable
 from scheduler.providers import Provider
-from scheduler.providers.feed import text_of_html
-from scheduler.providers.news_feed import NewsFeed, edition
-from scheduler.providers.searching import Search
+from scheduler.providers.news.feed import text_of_html
+from scheduler.providers.news.provider import NewsFeed, edition
+from scheduler.providers.tools.searching import Search
 from taskqueue import TaskQueue, TaskState
 from tests.providers.asking import asked, opened, ran
 from tests.providers.news_feed_server import feed, item, says_feed

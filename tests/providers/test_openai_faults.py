@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from scheduler.errors import GiveUp, Misconfigured, RateLimited, Rejected, Retry, Unavailable
 from scheduler.providers import LooseCall
 from scheduler.providers.openai import OpenAi
-from scheduler.providers.openai_answer import ChatReader, ErrorInside, ResponsesReader
-from scheduler.providers.openai_errors import error_inside, told_by
-from scheduler.providers.openai_settings import OpenAiSettings
+from scheduler.providers.openai.answer import ChatReader, ErrorInside, ResponsesReader
+from scheduler.providers.openai.errors import error_inside, told_by
+from scheduler.providers.openai.settings import OpenAiSettings
 from scheduler.providers.results import checked_result
 from tests.providers.asking import asked, opened
 from tests.providers.openai_shapes import begun, chat_events, chunk, response, streamed

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scheduler.providers.configuration import read_configuration
-from scheduler.providers.openai_question import question_of
-from scheduler.providers.openai_settings import OpenAiSettings
+from scheduler.providers.openai.question import question_of
+from scheduler.providers.openai.settings import OpenAiSettings
 from taskqueue.contract import payload_model
 
 

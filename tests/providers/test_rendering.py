@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scheduler.providers.rendering import LARGEST_PAGE, LONGEST_RENDERED, html_of
 from scheduler.providers.results import checked_result
+from scheduler.providers.tools.rendering import LARGEST_PAGE, LONGEST_RENDERED, html_of
 
 
 def page_of(markdown: str) -> str:

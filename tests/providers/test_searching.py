@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.providers.languages import _SPOKEN, language_of
-from scheduler.providers.searching import Search, search_of
+from scheduler.providers.tools.languages import _SPOKEN, language_of
+from scheduler.providers.tools.searching import Search, search_of
 from taskqueue.contract import countries, payload_model
 
 URL = "https://www.google.com/search?q=best+laptops"

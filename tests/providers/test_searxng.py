@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from scheduler.errors import Misconfigured, RateLimited, Rejected, Unavailable
 from scheduler.providers import Provider
-from scheduler.providers.searching import Search
 from scheduler.providers.searxng import Searxng, SearxngSettings, language_tag
+from scheduler.providers.tools.searching import Search
 from taskqueue import TaskQueue, TaskState
 from tests.providers.asking import asked, opened, ran
 from tests.providers.searxng_server import answer, news, result

@@ -71,7 +71,9 @@ async def produce(options: argparse.Namespace) -> None:
 class Caller:
     """Offers one task after the other."""
 
-    def __init__(self, queue: TaskQueue, recorder: Recorder, options: argparse.Namespace, number: int) -> None:
+    def __init__(
+        self, queue: TaskQueue, recorder: Recorder, options: argparse.Namespace, number: int
+    ) -> None:
         self._queue = queue
         self._recorder = recorder
         self._options = options
@@ -95,8 +97,10 @@ class Caller:
 
     def _new_offer(self) -> dict[str, Any]:
         dice = self._dice
-        seconds = dice.choice([0, 0, 0.01, 0.05]) if dice.random() < 0.97 else dice.uniform(0.5, 1) * (
-            self._options.slowest
+        seconds = (
+            dice.choice([0, 0, 0.01, 0.05])
+            if dice.random() < 0.97
+            else dice.uniform(0.5, 1) * (self._options.slowest)
         )
         payload: dict[str, Any] = {"seconds": seconds, "ballast": "x" * self._options.bytes}
         offer: dict[str, Any] = {

@@ -67,7 +67,9 @@ def death(point: str, after: int) -> Callable[[str], None]:
     return passing
 
 
-def make_scheduler(options: argparse.Namespace, recorder: Recorder, passing: Callable[[str], None]) -> Scheduler:
+def make_scheduler(
+    options: argparse.Namespace, recorder: Recorder, passing: Callable[[str], None]
+) -> Scheduler:
     """Return a scheduler with a handler for each type that was asked for."""
     scheduler = Scheduler(
         options.url,

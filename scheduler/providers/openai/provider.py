@@ -18,7 +18,7 @@
 | `include.ads`, `shopping`, `legacy`        | nothing: the protocol has no such things                |
 
 Each call is one request: what fails is tried again by the engine, not by the client. What a service's
-errors mean is in `scheduler.providers.openai_errors`; of answers:
+errors mean is in `scheduler.providers.openai.errors`; of answers:
 
 | the answer                                           | then                                          |
 |------------------------------------------------------|-----------------------------------------------|
@@ -41,13 +41,13 @@ from pydantic import BaseModel
 from scheduler.errors import Misconfigured, Rejected, Unavailable
 from scheduler.providers.base import Call, Provider, ProviderSettings
 from scheduler.providers.classifying import excerpt
-from scheduler.providers.decoding import json_object
-from scheduler.providers.http import failure_of, http_client, user_agent
-from scheduler.providers.openai_answer import Answer, ChatReader, ErrorInside, ResponsesReader
-from scheduler.providers.openai_errors import error_inside, error_of
-from scheduler.providers.openai_question import question_of
-from scheduler.providers.openai_settings import OpenAiSettings
-from scheduler.providers.rendering import html_of
+from scheduler.providers.openai.answer import Answer, ChatReader, ErrorInside, ResponsesReader
+from scheduler.providers.openai.errors import error_inside, error_of
+from scheduler.providers.openai.question import question_of
+from scheduler.providers.openai.settings import OpenAiSettings
+from scheduler.providers.tools.decoding import json_object
+from scheduler.providers.tools.http import failure_of, http_client, user_agent
+from scheduler.providers.tools.rendering import html_of
 
 _NO_KEY: Final = "none"
 """Keeps the library from looking for a key of its own; the header is made here."""

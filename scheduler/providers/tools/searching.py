@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
-from scheduler.providers.languages import language_of
+from scheduler.providers.tools.languages import language_of
 from taskqueue.contract import read_google_url
 
 HITS_A_PAGE: Final = 10

@@ -3,7 +3,7 @@
 Clients unpack whatever a part of an answer holds, which can be a thousand times its size, and read
 until the service is done. So answers are unpacked and counted here, below the client.
 
-See `http_client()` in `scheduler.providers.http`.
+See `http_client()` in `scheduler.providers.tools.http`.
 """
 
 from __future__ import annotations

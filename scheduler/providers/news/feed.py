@@ -17,7 +17,7 @@ from xml.parsers import expat
 import feedparser
 
 from scheduler.errors import Unavailable
-from scheduler.providers.decoding import text_of, web_address
+from scheduler.providers.tools.decoding import text_of, web_address
 
 _DEEPEST: Final = 32
 _LONGEST_HTML: Final = 20_000  # characters; of their text a result keeps 4,000

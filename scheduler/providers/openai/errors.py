@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple
 
 from scheduler.errors import Misconfigured, RateLimited, Rejected, Retry
 from scheduler.providers.classifying import error_of_status, excerpt, retry_after
-from scheduler.providers.decoding import text_of
-from scheduler.providers.openai_settings import OpenAiSettings
+from scheduler.providers.openai.settings import OpenAiSettings
+from scheduler.providers.tools.decoding import text_of
 
 _BAD_REQUEST, _PAYMENT_REQUIRED, _FORBIDDEN, _CONFLICT, _TOO_MANY = 400, 402, 403, 409, 429
 _SERVER_ERROR: Final = 500

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from scheduler.errors import Misconfigured, RateLimited
 from scheduler.providers.classifying import LONGEST_PAUSE, error_of_status, excerpt, retry_after
-from scheduler.providers.decoding import objects_of
+from scheduler.providers.tools.decoding import objects_of
 
 # Reasons of both shapes: those of `errors[]` are spelled keyInvalid, those of `details[]` API_KEY_INVALID.
 _KEY: Final = frozenset({"keyInvalid", "keyExpired", "API_KEY_INVALID", "API_KEY_EXPIRED"})

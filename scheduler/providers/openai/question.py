@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scheduler.providers.instructing import instructions_of, place_of
-from scheduler.providers.openai_settings import OpenAiSettings
+from scheduler.providers.openai.settings import OpenAiSettings
+from scheduler.providers.tools.instructing import instructions_of, place_of
 
 
 def question_of(settings: OpenAiSettings, payload: BaseModel) -> dict[str, Any]:

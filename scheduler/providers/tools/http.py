@@ -28,8 +28,8 @@ from pydantic import Field, field_validator
 from scheduler.errors import Misconfigured, Rejected, Unavailable
 from scheduler.providers.base import Provider, ProviderSettings
 from scheduler.providers.classifying import error_of_status, excerpt
-from scheduler.providers.decoding import json_object
-from scheduler.providers.transport import BoundedTransport, UnreadableAnswer
+from scheduler.providers.tools.decoding import json_object
+from scheduler.providers.tools.transport import BoundedTransport, UnreadableAnswer
 
 _NO_HEADER: Final = "a setting, such as the key, has characters that no header may have"
 

@@ -29,10 +29,10 @@ from pydantic import BaseModel, Field, SecretStr
 from scheduler.errors import Unavailable
 from scheduler.providers.base import Call, ProviderSettings
 from scheduler.providers.classifying import excerpt
-from scheduler.providers.decoding import objects_of, text_of, web_address
-from scheduler.providers.google_errors import google_error
-from scheduler.providers.http import HttpProvider, HttpSettings, Reply
-from scheduler.providers.searching import HITS_A_PAGE, Search, search_of
+from scheduler.providers.google.errors import google_error
+from scheduler.providers.tools.decoding import objects_of, text_of, web_address
+from scheduler.providers.tools.http import HttpProvider, HttpSettings, Reply
+from scheduler.providers.tools.searching import HITS_A_PAGE, Search, search_of
 
 MOST_HITS: Final = 100
 """Of one query: the API refuses what would go beyond."""

@@ -28,9 +28,9 @@ from pydantic import BaseModel, Field
 from scheduler.errors import Misconfigured, RateLimited, Unavailable
 from scheduler.providers.base import Call, ProviderSettings
 from scheduler.providers.classifying import excerpt, retry_after
-from scheduler.providers.feed import Item, read_feed
-from scheduler.providers.http import HttpProvider, HttpSettings, Reply
-from scheduler.providers.searching import HITS_A_PAGE, Search, search_of
+from scheduler.providers.news.feed import Item, read_feed
+from scheduler.providers.tools.http import HttpProvider, HttpSettings, Reply
+from scheduler.providers.tools.searching import HITS_A_PAGE, Search, search_of
 
 MOST_ITEMS: Final = 100
 """Of one query: the feed has no second page."""

@@ -32,11 +32,11 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from scheduler.errors import GiveUp, RateLimited, Retry, Unavailable
 from scheduler.providers.base import Call, Provider, ProviderSettings
 from scheduler.providers.classifying import excerpt
-from scheduler.providers.google_answer import Gathered
-from scheduler.providers.google_errors import google_error
-from scheduler.providers.http import HttpSettings, certificates, failure_of, http_client
-from scheduler.providers.instructing import DEFAULT_INSTRUCTIONS, instructions_of, place_of
-from scheduler.providers.rendering import html_of
+from scheduler.providers.google.errors import google_error
+from scheduler.providers.google.genai_answer import Gathered
+from scheduler.providers.tools.http import HttpSettings, certificates, failure_of, http_client
+from scheduler.providers.tools.instructing import DEFAULT_INSTRUCTIONS, instructions_of, place_of
+from scheduler.providers.tools.rendering import html_of
 
 _OURS: Final = frozenset({"automaticfunctioncalling", "candidatecount", "httpoptions", "systeminstruction"})
 

@@ -7,8 +7,8 @@ from typing import Final
 from google.genai import types
 
 from scheduler.errors import Misconfigured, Rejected, Retry, Unavailable
-from scheduler.providers.decoding import text_of, web_address
-from scheduler.providers.openai_raw import RawAnswer
+from scheduler.providers.tools.decoding import text_of, web_address
+from scheduler.providers.tools.raw import RawAnswer
 
 _REFUSED: Final = frozenset(
     {

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scheduler.errors import Unavailable
-from scheduler.providers.decoding import objects_of, text_of, web_address
-from scheduler.providers.openai_raw import RawAnswer, mended
 from scheduler.providers.results import LONGEST_TEXT
+from scheduler.providers.tools.decoding import objects_of, text_of, web_address
+from scheduler.providers.tools.raw import RawAnswer, mended
 
 _MOST_TOKENS: Final = 10**9
 _TOLD_EACH: Final = 256

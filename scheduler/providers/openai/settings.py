@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from scheduler.providers.http import HttpSettings
-from scheduler.providers.instructing import DEFAULT_INSTRUCTIONS
+from scheduler.providers.tools.http import HttpSettings
+from scheduler.providers.tools.instructing import DEFAULT_INSTRUCTIONS
 
 OURS: Final = frozenset({"background", "input", "instructions", "messages", "model", "n", "stream"})
 """Fields of the body that cannot be parameters: settings of their own, or of no use here."""
