@@ -116,6 +116,9 @@ class Keys:
     def claims(self, worker: str) -> str:
         return f"{self.prefix}claims:{worker}"
 
+    def answer(self, call_id: str) -> str:
+        return f"{self.prefix}answer:{call_id}"
+
     def inbox(self, owner: str) -> str:
         return f"{self.prefix}inbox:{owner}"
 

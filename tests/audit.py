@@ -24,7 +24,7 @@ LASTING = (
     "workers", "leased", "owners",
 )  # fmt: skip
 LASTING_KINDS = ("ready", "lanes", "delayed", "count", "limit", "wake", "keys", "account")
-EXPIRING_KINDS = ("finished", "dead", "waiters", "inbox", "claims", "rate")
+EXPIRING_KINDS = ("finished", "dead", "waiters", "inbox", "claims", "answer", "rate")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import report as reports
 from benchmarks.compare import plots, rounds
-from benchmarks.compare.environments import FOLDER_VARIABLE, default_folder
+from benchmarks.compare.environments import default_folder
 from benchmarks.compare.roster import UnknownQueue, chosen
 from benchmarks.compare.session import Session, opened, prepare
 from benchmarks.compare.showing import show_ratios
@@ -40,7 +40,9 @@ def compare(
     output: Annotated[Path, typer.Option(help="Folder for JSON, Markdown and plots.")] = Path("comparison"),
     environments: Annotated[
         Path | None,
-        typer.Option(help="Folder for the peers' environments.", envvar=FOLDER_VARIABLE, show_default=False),
+        typer.Option(
+            help="Folder for the peers' environments.", envvar="TASKQUEUE_BENCH_VENVS", show_default=False
+        ),
     ] = None,
     python: Annotated[
         str, typer.Option(help="The Python of the peers; newer where one needs it.", show_default=False)

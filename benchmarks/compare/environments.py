@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks.compare.roster import Entry
 
-FOLDER_VARIABLE = "TASKQUEUE_BENCH_VENVS"
 _STAMP = "installed.json"
 _PATIENCE = 900.0
 _TOLD = ("redis", "hiredis", "coredis", "uvloop", "orjson")
@@ -44,9 +43,7 @@ class Environment:
 
 
 def default_folder() -> Path:
-    """Return where environments are kept: what the variable says, or below the user's cache folder."""
-    if configured := os.environ.get(FOLDER_VARIABLE):
-        return Path(configured).expanduser()
+    """Return where environments are kept: below the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")

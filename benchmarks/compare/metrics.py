@@ -16,12 +16,14 @@ class Metric:
         title: What it is, in a few words.
         unit: Of its values.
         better: Which of two values is the better one.
+        nothing: Values up to this are next to nothing, and have no ratio worth telling.
     """
 
     workload: str | None
     title: str
     unit: str
     better: Literal["higher", "lower"] = "higher"
+    nothing: float = 0.0
 
 
 METRICS: Mapping[str, Metric] = {
@@ -36,14 +38,16 @@ METRICS: Mapping[str, Metric] = {
     "bytes_queued": Metric(
         workload="F", title="server memory of a queued task", unit="bytes", better="lower"
     ),
-    "idle_commands": Metric(workload="G", title="commands of an idle worker", unit="/s", better="lower"),
-    "idle_cpu": Metric(workload="G", title="CPU of an idle worker", unit="ms/s", better="lower"),
+    "idle_commands": Metric(
+        workload="G", title="commands of an idle worker", unit="/s", better="lower", nothing=0.5
+    ),
+    "idle_cpu": Metric(workload="G", title="CPU of an idle worker", unit="ms/s", better="lower", nothing=1.0),
     "rss": Metric(workload="G", title="memory of an idle worker", unit="MiB", better="lower"),
     "bytes_completed": Metric(
-        workload="H", title="server memory of a completed task", unit="bytes", better="lower"
+        workload="H", title="server memory of a completed task", unit="bytes", better="lower", nothing=10.0
     ),
     "bytes_lasting": Metric(
-        workload="H", title="of that, in keys without an expiry", unit="bytes", better="lower"
+        workload="H", title="of that, in keys without an expiry", unit="bytes", better="lower", nothing=10.0
     ),
     "producer_cpu": Metric(workload=None, title="producer, bulk", unit="us/task", better="lower"),
     "worker_cpu": Metric(workload=None, title="worker, drain", unit="us/task", better="lower"),
@@ -55,7 +59,7 @@ METRICS: Mapping[str, Metric] = {
 WORKLOADS: Mapping[str, str] = {
     "A": "How many tasks are accepted in a second?",
     "B": "How many tasks go through one worker process in a second?",
-    "C": "How many through two?",
+    "C": "How many through two worker processes?",
     "D": "How long from the call of enqueue to the first line of the handler?",
     "E": "How long do 2,000 tasks of 50 ms take in 200 slots? (0.5 s would be ideal)",
     "F": "How much memory of the server does a queued task take?",

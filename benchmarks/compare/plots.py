@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.roster import LIMIT, OURS
+from benchmarks.report import number
 
 FIGURES: Mapping[str, str] = {"throughput": "ABC", "delay": "DE", "footprint": "FGH"}
 """Names of the files, and the workloads in each."""
@@ -71,7 +72,7 @@ def _panel(axes: Any, report: Mapping[str, Any], key: str) -> None:
         reach = [[median - value["lowest"]], [value["highest"] - median]]
         axes.errorbar(median, row, xerr=reach, fmt="o", color=colour, capsize=3)
         axes.annotate(
-            f"{median:,.4g}",
+            number(median),
             (median, row),
             xytext=(0, 5),
             textcoords="offset points",

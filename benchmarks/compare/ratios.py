@@ -56,19 +56,21 @@ def ratio(ours: Rounds, theirs: Rounds, key: str) -> Spread | None:
     Two measurements of one round stand minutes apart, those of different rounds may not be alike at all:
     so the median is that of the rounds' ratios, not the ratio of the medians.
     """
-    higher = METRICS[key].better == "higher"
+    metric = METRICS[key]
     pairs = [
         (mine[key], other[key])
         for mine, other in zip(ours, theirs, strict=False)
         if key in mine and key in other
     ]
     found = tuple(
-        (mine / other if higher else other / mine)
-        for mine, other in pairs
-        # What is next to nothing on one side has no ratio worth telling.
-        if mine > 0 and other > 0
+        times_as_good(mine, other, metric) for mine, other in pairs if min(mine, other) > metric.nothing
     )
     return Spread(found) if found else None
+
+
+def times_as_good(ours: float, theirs: float, metric: Metric) -> float:
+    """Return how many times as good *ours* is."""
+    return ours / theirs if metric.better == "higher" else theirs / ours
 
 
 def best(queues: Mapping[str, Rounds], key: str) -> str | None:

@@ -83,7 +83,7 @@ _ENTRIES = (
         least_python=(3, 12),
         slots=100,
         sweep=(10, 500),
-        on=("at least once", "results", "heartbeats", "retries"),
+        on=("at least once", "no results", "leases 60 s", "heartbeats", "retries"),
     ),
     Entry(
         name="dramatiq",
@@ -195,6 +195,7 @@ def _with_results(entry: Entry, kept: str) -> Entry:
 
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 _RESULTS = (
+    _with_results(_BY_NAME["ardiq"], "results 5 min"),
     _with_results(_BY_NAME["taskiq"], "results 1 h"),
     _with_results(_BY_NAME["saq"], "results 10 min"),
     _with_results(_BY_NAME["streaq"], "results 5 min"),

@@ -46,9 +46,9 @@ QUICK = Sizes(
     drain=10_000,
     latency=50,
     latency_seconds=2.0,
-    idle_seconds=1.0,
+    idle_seconds=0.5,
     floor=2_000,
-    settle=0.3,
+    settle=0.2,
 )
 
 TRACKED = replace(QUICK, one=1_000, callers=5_000, latency=100)

@@ -77,6 +77,11 @@ def _queue(entry: Entry, environment: Environment, found: Found) -> dict[str, An
         "slots": entry.slots,
         "bulk": entry.bulk,
         "on": list(entry.on),
+        "ours to it": {
+            key: each.as_json()
+            for key in compared()
+            if entry.name != OURS and (each := ratio(found.values[OURS], rounds, key)) is not None
+        },
         "values": {key: each.as_json() for key in METRICS if (each := spread(rounds, key)) is not None},
     }
 

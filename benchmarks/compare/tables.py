@@ -9,6 +9,8 @@ from benchmarks.compare.roster import LIMIT, OURS
 from benchmarks.report import number
 
 _NONE = "-"
+_TEXTS = frozenset({"", "queue", "best peer", "switched on", "in bulk", "versions"})
+"""Columns of words; the others have numbers, which stand to the right."""
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
@@ -38,7 +40,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 def ratios_table(report: Mapping[str, Any]) -> str:
     """Return our ratios to the best peer and to the raw limit, one metric a line."""
     return _table(
-        ("", "ours", "best peer", "", "ours to it", "raw limit", "ours to it"),
+        ("", "ours", "best peer", "its value", "ours to it", "raw limit", "ours to it"),
         list(ratio_rows(report)),
     )
 
@@ -85,20 +87,15 @@ def _rows(report: Mapping[str, Any], key: str) -> Iterable[tuple[str, ...]]:
     """Yield what each queue gave, the best first."""
     queues = {name: queue for name, queue in report["queues"].items() if key in queue["values"]}
     higher = report["metrics"][key]["better"] == "higher"
-    mine = queues[OURS]["values"][key]["median"] if OURS in queues else 0.0
     for name in sorted(queues, key=lambda name: queues[name]["values"][key]["median"], reverse=higher):
         queue = queues[name]
         value = queue["values"][key]
-        other = value["median"]
-        times = _NONE
-        if name != OURS and mine > 0 and other > 0:
-            times = f"{number(mine / other if higher else other / mine)}"
         on = [*queue["on"], *([queue["bulk"]] if key == "enqueue_bulk" else [])]
         yield (
             f"**{name}**" if name == OURS else name,
-            number(other),
+            number(value["median"]),
             f"{number(value['lowest'])} to {number(value['highest'])}",
-            times,
+            _spread(queue["ours to it"].get(key)),
             ", ".join(on),
         )
 
@@ -156,6 +153,5 @@ def _spread(found: Mapping[str, Any] | None) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    # The first column is text, the others are mostly numbers.
-    lines = [columns, ["---", *(["---:"] * (len(columns) - 1))], *rows]
+    lines = [columns, ["---" if column in _TEXTS else "---:" for column in columns], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

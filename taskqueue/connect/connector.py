@@ -29,6 +29,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.connect.address import Address, Kind, Login, parse_address
 from taskqueue.connect.packing import packed_in_c
+from taskqueue.connect.passing import may_be_retried
 from taskqueue.connect.wire import close_client
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
 
@@ -189,7 +190,7 @@ class Connector:
                     last = last if last is not None and isinstance(error, _OUT_OF_TIME) else _refusal(error)
                 else:
                     return
-                if isinstance(last, (ResponseError, AuthenticationError)) or loop.time() + pause >= deadline:
+                if not may_be_retried(last) or loop.time() + pause >= deadline:
                     raise self._unavailable(last, loop.time() - began) from last
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)

@@ -13,7 +13,7 @@ ARGV
   error   str   msgpack of the error that it ends with
   waiting int   1: a PROCESSING task is left alone
 RETURNS
-  {"cancelled"}   it was QUEUED
+  {"cancelled"}   it was QUEUED; where `waiting` was asked, also if it was cancelled before
   {"asked"}       it is PROCESSING: the worker is told at once, and again with its next heartbeat
   {"running"}     it is PROCESSING, and left alone
   {"finished"}    it had ended before
@@ -44,6 +44,8 @@ elseif state == "PROCESSING" then
   call("RPUSH", inbox, "cancel " .. id .. " " .. stored[2])
   call("PEXPIRE", inbox, INBOX_TTL)
   return { "asked" }
+elseif state == "CANCELLED" and waiting then
+  return { "cancelled" }
 elseif state ~= "QUEUED" or not plan_removal(id, header) then
   return { "finished" }
 end

@@ -4,8 +4,9 @@ clear: remove QUEUED tasks of one lane, or the delayed ones of one tenant, with 
 tasks accepted up to a cut-off go, so that a clear ends however fast new ones come in.
 
 KEYS
-  meta     hash  settings of the queue
-  source   zset  the ready set of the lane, or the delayed tasks of the tenant
+  meta     hash    settings of the queue
+  source   zset    the ready set of the lane, or the delayed tasks of the tenant
+  answer   string  what this very call answered, if it was made before
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
@@ -22,11 +23,16 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places removing ending
-local source, cutoff, only_type, cursor = KEYS[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+-- include: base keys meta policy lanes counts record places removing ending answers
+local source, answer, cutoff, only_type, cursor = KEYS[2], KEYS[3], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local is_delayed, limit = ARGV[6] == "1", tonumber(ARGV[7])
 
 -- Plan
+local answered = call("GET", answer)
+if answered then
+  local count, following = match(answered, "^(%d+) (.*)$")
+  return { "cleared", tonumber(count), following }
+end
 local found
 if is_delayed then
   local from = tonumber(cursor == "" and 0 or cursor)
@@ -73,4 +79,5 @@ if #found >= limit * 2 then
     following = text(tonumber(found[#found]))
   end
 end
+keep_answer(answer, text(#removals) .. " " .. following)
 return { "cleared", #removals, following }

@@ -3,8 +3,9 @@
 discard: remove the records of finished tasks now, before their retention is over.
 
 KEYS
-  meta     hash  settings of the queue
-  dead     zset  dead letters
+  meta     hash    settings of the queue
+  dead     zset    dead letters
+  answer   string  what this very call answered, if it was made before
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
@@ -17,10 +18,14 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes record
-local dead = KEYS[2]
+-- include: base keys meta policy lanes record answers
+local dead, answer = KEYS[2], KEYS[3]
 
 -- Plan
+local answered = call("GET", answer)
+if answered then
+  return { "discarded", tonumber(answered) }
+end
 call("ZCARD", dead)
 local finished = {}
 for at = 3, #ARGV do
@@ -46,4 +51,5 @@ for id, header in pairs(finished) do
   call("ZREM", header.lane.tenant.finished, id)
   call("ZREM", dead, id)
 end
+keep_answer(answer, count)
 return { "discarded", count }

@@ -3,9 +3,10 @@
 grant: give a tenant credits, or take some back. From the first grant on, also of 0, it is metered.
 
 KEYS
-  meta     hash  settings of the queue
-  limit    hash  what the tenant may use; keeps its credits
-  tenants  set   tenants that have anything here
+  meta     hash    settings of the queue
+  limit    hash    what the tenant may use; keeps its credits
+  tenants  set     tenants that have anything here
+  answer   string  there if this very call was made before: then nothing is granted
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
@@ -19,10 +20,18 @@ MOVES
 COST
   O(types)
 ]]
--- include: base keys meta policy lanes
-local limit, tenants, tenant, credits = KEYS[2], KEYS[3], ARGV[3], ARGV[4]
+-- include: base keys meta policy lanes answers
+local limit, tenants, answer, tenant, credits = KEYS[2], KEYS[3], KEYS[4], ARGV[3], ARGV[4]
+
+local function balance()
+  local values = call("HMGET", limit, "granted", "spent", "held")
+  return { "granted", tonumber(values[1]), tonumber(values[2] or 0), tonumber(values[3] or 0) }
+end
 
 -- Plan
+if call("GET", answer) then
+  return balance()
+end
 call("HMGET", limit, "granted")
 call("SCARD", tenants)
 if policy.virtual then
@@ -37,5 +46,5 @@ call("SADD", tenants, tenant)
 forget_limits()
 refresh_lanes(true)
 wake_touched()
-local values = call("HMGET", limit, "granted", "spent", "held")
-return { "granted", tonumber(values[1]), tonumber(values[2] or 0), tonumber(values[3] or 0) }
+keep_answer(answer, credits)
+return balance()

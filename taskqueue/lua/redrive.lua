@@ -7,6 +7,7 @@ KEYS
   seq      string  the counter that gives every task its place
   task     string  the task's record
   run      hash    the task's run
+  answer   string  there if this very call was made before: then nothing is done
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock
@@ -22,10 +23,13 @@ MOVES
 COST
   O(log n)
 ]]
--- include: base keys meta policy lanes counts record places
-local seq, task, run, id = KEYS[2], KEYS[3], KEYS[4], ARGV[3]
+-- include: base keys meta policy lanes counts record places answers
+local seq, task, run, answer, id = KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[3]
 
 -- Plan
+if call("GET", answer) then
+  return { "redriven" }
+end
 local record = call("GET", task)
 local sequence = tonumber(call("GET", seq) or 0)
 local state = call("HGET", run, "state") or "QUEUED"
@@ -65,4 +69,5 @@ write_tallies()
 write_places()
 refresh_lanes()
 wake_touched()
+keep_answer(answer, id)
 return { "redriven" }

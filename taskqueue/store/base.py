@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
+from taskqueue.connect.passing import may_be_retried
 from taskqueue.connect.wire import REPLY_TIMEOUT, BlockingWires, close_client
 from taskqueue.errors import InvalidSetting, QueueCorrupt, QueueMismatch, ServerUnsuitable
 from taskqueue.keys import Keys
@@ -198,14 +198,21 @@ class StoreBase:
         if config.get("appendonly") == "yes" and config.get("appendfsync") == "always":
             self._synced_by_server = True
             return
-        try:
-            async with asyncio.timeout(REPLY_TIMEOUT):
-                await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
-        except redis_errors.ResponseError as error:
+        refusal = await self._caller.persist(self._try_waitaof, "durability fsync", None)
+        if refusal is not None:
             raise ServerUnsuitable(
                 "durability 'fsync' needs `appendonly yes`, and either `appendfsync always` or a server with "
-                f"WAITAOF (Redis 7.2, Valkey 7.2): {error}"
-            ) from error
+                f"WAITAOF (Redis 7.2, Valkey 7.2): {refusal}"
+            ) from refusal
+
+    async def _try_waitaof(self) -> Exception | None:
+        try:
+            await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
+        except redis_errors.ResponseError as error:
+            if may_be_retried(error):
+                raise
+            return error
+        return None
 
     async def close(self) -> None:
         """Close the store's connections and its client."""

@@ -27,6 +27,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
+from taskqueue.connect.passing import NO_FUNCTION, NOT_ALLOWED, may_be_retried
 from taskqueue.connect.wire import REPLY_TIMEOUT, Wire
 from taskqueue.errors import QueueCorrupt, ServerFull, ServerUnavailable, ServerUnsuitable, TaskQueueError
 from taskqueue.functions import Library
@@ -37,57 +38,19 @@ from taskqueue.task import Durability
 logger = logging.getLogger("taskqueue.store")
 
 DEFAULT_PATIENCE = 30.0
-_NO_FUNCTION = "Function not found"
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
-
-_REFUSED_FOR_NOW = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY",
-    "NOREPLICAS",
-    "MISCONF",
-    "UNBLOCKED",
-)
-_RETRIED: tuple[type[Exception], ...] = (
-    redis_errors.InvalidResponse,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-    redis_errors.ClusterDownError,
-    redis_errors.MasterDownError,
-    redis_errors.MovedError,
-    redis_errors.AskError,
-    ConnectionError,
-    TimeoutError,
-    OSError,
-)
-_NOT_ALLOWED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 
 
 class NoQueue(TaskQueueError):
     """The queue has no settings: it was wiped, or never opened. The caller opens it again."""
 
 
-def may_be_retried(error: Exception) -> bool:
-    """Whether the call that met *error* was not run, or may be run again all the same."""
-    if isinstance(error, _NOT_ALLOWED):
-        return False
-    if isinstance(error, _RETRIED):
-        return True
-    text = str(error)
-    return text.startswith(_REFUSED_FOR_NOW) or "non local key" in text
-
-
 def explained(error: Exception, what: str) -> Exception:
     """Return the error of this package that tells a person what *error* means for them."""
     if isinstance(error, redis_errors.OutOfMemoryError) or str(error).startswith("OOM"):
         return ServerFull(f"{what}: the server has reached its memory limit and takes no new tasks")
-    if isinstance(error, _NOT_ALLOWED):
+    if isinstance(error, NOT_ALLOWED):
         return ServerUnsuitable(f"{what}: the server refuses this user: {error}")
     if isinstance(error, redis_errors.ResponseError):
         return QueueCorrupt(f"{what}: the server reports {error}")
@@ -232,7 +195,7 @@ class Caller:
                 return await self.wire.call("FCALL", script.library.name, *arguments)
             except redis_errors.ResponseError as error:
                 # None of these calls did anything.
-                if str(error).startswith(_NO_FUNCTION):
+                if str(error).startswith(NO_FUNCTION):
                     if await self._load(script.library):
                         return await self.wire.call("FCALL", script.library.name, *arguments)
                 elif isinstance(error, redis_errors.NoPermissionError) or "unknown command" in str(error):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from taskqueue.digests import digest_of_key
 from taskqueue.errors import QueueCorrupt
+from taskqueue.ids import new_id
 from taskqueue.store.base import StoreBase
 from taskqueue.store.replies import Balance
 
@@ -37,7 +38,12 @@ class CreditVerbs(StoreBase):
         """Give a tenant credits, or take some back; from then on it is metered."""
         keys = self.keys
         reply = await self._run(
-            "grant", limit=keys.limit_tenant(tenant), tenants=keys.tenants, tenant=tenant, credits=credits
+            "grant",
+            limit=keys.limit_tenant(tenant),
+            tenants=keys.tenants,
+            answer=keys.answer(new_id()),
+            tenant=tenant,
+            credits=credits,
         )
         return Balance(*reply[1:4])
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from taskqueue.errors import InvalidSetting, TaskNotFinished, TaskNotFound
+from taskqueue.ids import new_id
 from taskqueue.store.maintaining import WORKER_SILENCE_MS
 from taskqueue.store.producing import ProducerVerbs
 from taskqueue.store.replies import Limit, Stats
@@ -42,7 +43,7 @@ class OperatorVerbs(ProducerVerbs):
         return (await self.fetch([task_id]))[0]
 
     async def cancel_queued(self, task_id: str) -> bool:
-        """End a task if it is QUEUED; return whether it was. One that runs is left alone."""
+        """End a task if it is QUEUED; return whether it is cancelled. One that runs is left alone."""
         return await self._cancel(task_id, waiting=True) == b"cancelled"
 
     async def _cancel(self, task_id: str, *, waiting: bool) -> bytes:
@@ -80,6 +81,7 @@ class OperatorVerbs(ProducerVerbs):
             _, count, following = await self._run(
                 "clear",
                 source=source,
+                answer=self.keys.answer(new_id()),
                 cutoff=cutoff,
                 type=only_type,
                 cursor=cursor,
@@ -100,7 +102,12 @@ class OperatorVerbs(ProducerVerbs):
         """
         keys = self.keys
         reply = await self._run(
-            "redrive", seq=keys.seq, task=keys.task(task_id), run=keys.run(task_id), id=task_id
+            "redrive",
+            seq=keys.seq,
+            task=keys.task(task_id),
+            run=keys.run(task_id),
+            answer=keys.answer(new_id()),
+            id=task_id,
         )
         match reply[0]:
             case b"unknown":
@@ -116,7 +123,9 @@ class OperatorVerbs(ProducerVerbs):
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Remove the records of finished tasks now; return how many there were."""
-        reply = await self._run("discard", dead=self.keys.dead, ids=ids) if ids else (b"", b"0")
+        if not ids:
+            return 0
+        reply = await self._run("discard", dead=self.keys.dead, answer=self.keys.answer(new_id()), ids=ids)
         return int(reply[1])
 
     async def set_limit(

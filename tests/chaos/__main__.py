@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: does faults to a running queue, one after the other, and judges what comes of it."""
+"""`python -m tests.chaos`: does faults to a running queue, one by one, and judges what comes of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import json as jsons
 import secrets
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from tests.chaos.controls import GUARDS
 from tests.chaos.faults import FAULTS
 from tests.chaos.laboratory import Setup
 from tests.chaos.report import as_json, show
@@ -28,6 +31,9 @@ def main(
     lease: Annotated[float, typer.Option(min=0.5, help="Of the workers, in seconds.")] = 2.0,
     rate: Annotated[float, typer.Option(min=1, help="Tasks a second.")] = 60.0,
     json: Annotated[Path | None, typer.Option(help="Write everything that was measured there.")] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Take one guard away at a time: the checker must notice.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Only say which faults there are.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the histories of sound runs too.")] = False,
 ) -> None:
@@ -37,9 +43,7 @@ def main(
     same order; what is under way at that moment is up to the machine.
     """
     console = Console(width=None if sys.stdout.isatty() else 200)
-    names = only.split(",") if only else list(FAULTS)
-    if unknown := sorted(set(names) - set(FAULTS)):
-        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(FAULTS)}")
+    names = _chosen(only)
     if list_:
         for fault in FAULTS.values():
             console.print(f"{fault.name:4} {fault.title}", highlight=False)
@@ -47,23 +51,46 @@ def main(
     chosen = secrets.randbelow(10**6) if seed is None else seed
     console.print(f"seed {chosen}", highlight=False)
     setup = Setup(seed=chosen, lease=lease, rate=rate)
+    if controls:
+        noticed = [_control(console, name, setup, minutes) for name in GUARDS]
+        raise typer.Exit(0 if all(noticed) else 1)
     outcomes: list[Outcome] = []
     for name in names:
-        tell = _silent if not sys.stdout.isatty() else console.print
-        outcome = asyncio.run(run_fault(FAULTS[name], setup, minutes, tell))
-        outcomes.append(outcome)
-        if outcome.is_sound and not keep:
-            forget(outcome)
-        show(console, [outcome])
+        outcomes.append(asyncio.run(run_fault(FAULTS[name], setup, minutes, _teller(console))))
+        if outcomes[-1].is_sound and not keep:
+            forget(outcomes[-1])
+        show(console, outcomes[-1:])
         if json is not None:
             json.write_text(jsons.dumps(as_json(outcomes), indent=1) + "\n")
     if len(outcomes) > 1:
         show(console, outcomes)
-    if not all(outcome.is_sound for outcome in outcomes):
-        raise typer.Exit(1)
+    raise typer.Exit(0 if all(outcome.is_sound for outcome in outcomes) else 1)
 
 
-def _silent(_: object) -> None:
+def _chosen(only: str) -> list[str]:
+    names = only.split(",") if only else list(FAULTS)
+    if unknown := sorted(set(names) - set(FAULTS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(FAULTS)}")
+    return names
+
+
+def _control(console: Console, name: str, setup: Setup, minutes: float) -> bool:
+    """Run without a guard; say what the checker noticed, and return whether it was the right thing."""
+    guard = GUARDS[name]
+    without = replace(setup, without=name)
+    outcome = asyncio.run(run_fault(FAULTS[guard.fault], without, minutes, _teller(console)))
+    broken, has_noticed = dict(outcome.broken), bool(guard.breaks & outcome.broken.keys())
+    verdict = "noticed" if has_noticed else "NOT NOTICED"
+    console.print(f"without {name!r} under {guard.fault}: {verdict}: {broken} {outcome.failed}", markup=False)
+    forget(outcome)
+    return has_noticed
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    return console.print if sys.stdout.isatty() else _silent
+
+
+def _silent(_: str) -> None:
     return
 
 

@@ -27,7 +27,7 @@ from tests.chaos.credits import Account, credit_problems
 from tests.chaos.evidence import Evidence, Run, Submission, gather
 from tests.chaos.history import NEVER, History
 from tests.chaos.linear import is_linear, steps_of
-from tests.chaos.ordering import passed_over
+from tests.chaos.ordering import contested, passed_over
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 _WORDS_THAT_REPEAT = frozenset({"retried", "released"})
@@ -60,7 +60,10 @@ class Violation:
 
 @dataclass(slots=True)
 class Counts:
-    """What a run consisted of. `excused` are accepted tasks that are gone, as their fault may cause."""
+    """What a run consisted of. `excused` are accepted tasks that are gone, as their fault may cause.
+
+    `contested` are the starts of which the order says anything: others were waiting.
+    """
 
     offered: int = 0
     accepted: int = 0
@@ -71,6 +74,7 @@ class Counts:
     repeats: int = 0
     completed: int = 0
     claims: int = 0
+    contested: int = 0
 
 
 @dataclass(slots=True)
@@ -196,6 +200,7 @@ class _Checking:
             repeats=sum(times - 1 for times in ran.values()),
             completed=sum(found.state == "COMPLETED" for found in known.values()),
             claims=len(evidence.claims),
+            contested=contested(evidence, known),
         )
 
     def _accepted(self) -> Iterator[tuple[str, Submission]]:

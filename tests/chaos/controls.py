@@ -23,12 +23,14 @@ class Guard:
         text: What stands there.
         instead: What stands there without the guard.
         breaks: Rules of the checker of which at least one must be broken then.
+        fault: What is done meanwhile.
     """
 
     part: str
     text: str
     instead: str
     breaks: frozenset[str]
+    fault: str
 
 
 GUARDS: Mapping[str, Guard] = {
@@ -37,42 +39,49 @@ GUARDS: Mapping[str, Guard] = {
         "  if not run[2] or run[2] ~= token then\n",
         "  if not run[2] then\n",
         frozenset({"twice", "stale"}),
+        "F2",
     ),
     "same id": Guard(
         "enqueue",
         '  known = known + call("EXISTS", unpack(KEYS, first, min(first + CHUNK - 1, last_task_key)))\n',
         "",
         frozenset({"repeat"}),
+        "F0",
     ),
     "end of the lease": Guard(
         "reap",
         'call("ZRANGEBYSCORE", leased, "-inf", now, "LIMIT", 0, limit)',
         'call("ZRANGEBYSCORE", leased, "-inf", "+inf", "LIMIT", 0, limit)',
         frozenset({"repeat"}),
+        "F0",
     ),
     "back to the queue": Guard(
         "reap",
         '    requeue(claim, "reaped")\n',
         "    released[#released + 1] = claim.id\n",
         frozenset({"lost"}),
+        "F1",
     ),
     "priority": Guard(
         "_places",
         "score_of(priority, sequence)",
         "score_of(1, sequence)",
         frozenset({"inversion"}),
+        "F0",
     ),
     "sequence": Guard(
-        "_plain",
-        "score_of(band.priority, sequence)",
-        "score_of(band.priority, meta.stride - sequence)",
+        "_meta",
+        "priority * meta.stride - sequence",
+        "(priority - 1) * meta.stride + sequence",
         frozenset({"fifo"}),
+        "F0",
     ),
     "end of the hold": Guard(
         "_holding",
         '  local charge = end_hold(claim, state == "COMPLETED" and claim.charge or 0)\n',
         "  local charge = claim.charge\n",
         frozenset({"credits"}),
+        "F0",
     ),
 }
 

@@ -21,7 +21,7 @@ from tests.chaos.programs.producer import METERED
 QUEUE = "chaos"
 _CREDITS = 1_000_000
 _WARM_UP = 20  # tasks that ran before anything is done
-_DRAINING = 60.0  # seconds, added to a few leases
+_DRAINING = 30.0  # seconds, added to a few leases
 _LOOK = 0.1  # seconds
 
 

@@ -66,6 +66,23 @@ def passed_over(evidence: Evidence, known: Collection[str]) -> Iterator[PassedOv
                 yield from _before(claim, taken, submission, evidence, bands)
 
 
+def contested(evidence: Evidence, known: Collection[str]) -> int:
+    """Return for how many of the tasks that were started another one of their type was certainly waiting.
+
+    Only of these the order says anything.
+    """
+    bands = _bands(evidence, known)
+    found = 0
+    for claim in evidence.claims:
+        for taken in claim.tasks:
+            submission = evidence.submissions.get(taken.task)
+            found += submission is not None and any(
+                type_ == submission.type and band.waiting(claim.start, claim.end) is not None
+                for (type_, _), band in bands.items()
+            )
+    return found
+
+
 def _before(
     claim: ClaimCall,
     taken: Claimed,
@@ -98,9 +115,12 @@ def _room(claim: ClaimCall, evidence: Evidence) -> dict[str, int]:
 def _bands(evidence: Evidence, known: Collection[str]) -> dict[tuple[str, int], _Band]:
     grouped: dict[tuple[str, int], list[tuple[float, float, str]]] = defaultdict(list)
     for task, submission in evidence.submissions.items():
-        if submission.is_plain and submission.accepted_at < NEVER and task in known:
+        accepted_at = submission.accepted_at
+        # What was accepted in a window of loss may have been lost, and accepted anew in another place.
+        is_blurred = any(each.loses and each.begin <= accepted_at <= each.end for each in evidence.excuses)
+        if submission.is_plain and accepted_at < NEVER and task in known and not is_blurred:
             waited_until = _waited_until(evidence, task)
-            grouped[submission.type, submission.priority].append((submission.accepted_at, waited_until, task))
+            grouped[submission.type, submission.priority].append((accepted_at, waited_until, task))
     return {band: _Band(tasks) for band, tasks in grouped.items()}
 
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from tests.chaos.running import Outcome, complaints
 
 _COLUMNS = (
-    "fault", "times", "s", "accepted", "lost", "twice", "order", "runs", "repeats", "unexplained", "back s",
-    "again s", "verdict",
+    "fault", "times", "s", "accepted", "lost", "twice", "order", "of", "runs", "repeats", "unexplained",
+    "back s", "again s", "verdict",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def _row(outcome: Outcome) -> list[str]:
         lost,
         str(broken["twice"] + broken["stale"]),
         str(broken["fifo"] + broken["inversion"]),
+        str(counts.contested),
         str(counts.runs),
         str(counts.repeats),
         str(broken["repeat"]),

@@ -33,6 +33,13 @@ async def keeping(stage: Stage) -> None:
     await ask(store.list_keys)
 
 
+async def a_key_of_a_service(stage: Stage) -> None:
+    """A service has made a key, which its client has."""
+    accounts = Accounts(stage.queue, SECRET)
+    stage.ledger.kept["key"] = (await accounts.create_key("acme", rate=2)).key
+    await accounts.close()
+
+
 async def planning(stage: Stage) -> None:
     """A plan is set, read and taken away, by what a service holds."""
     accounts = Accounts(stage.queue, SECRET)
@@ -40,7 +47,7 @@ async def planning(stage: Stage) -> None:
     await stage.ask(lambda: accounts.set_plan("acme", per_cycle=500, resets_at=ends))
     await stage.ask(lambda: accounts.plan("acme"))
     await stage.ask(lambda: accounts.set_plan("acme", per_cycle=None, resets_at=None))
-    await stage.ask(lambda: accounts.authenticate("sk_live_" + "a" * 61))
+    await stage.ask(lambda: accounts.authenticate(stage.ledger.kept["key"]))
     await accounts.close()
 
 
@@ -69,6 +76,7 @@ async def signing(stage: Stage) -> None:
 
 STORIES = [
     Story("API keys", keeping, ("create_key", "rotate_key", "revoke_key", "find_keys", "touch_keys"), two_keys),
-    Story("plans", planning, ("set_plan", "find_keys"), fresh=True),
+    Story("plans", planning, ("set_plan", "find_keys", "touch_keys"), a_key_of_a_service),
+    Story("rates", letting_in, ("admit",)),
     Story("secrets of webhooks", signing, ("set_webhook_secret", "set_webhook_standard", "find_webhook_secrets")),
 ]

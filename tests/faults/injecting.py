@@ -23,7 +23,7 @@ from tests.faults.faults import Fault, Sent
 Words = tuple[Any, ...]
 Send = Callable[..., Awaitable[Any]]
 
-MAKE_IDS = ("codec", "queue.waiting")
+MAKE_IDS = ("codec", "queue.waiting", "store.crediting", "store.operating")
 PAUSE = ("store.calling", "connect.connector", "queue.waiting")
 POLICIES = ("strict", "fair_within_priority", "fair_tenants")
 

@@ -32,6 +32,7 @@ async def cancelling(stage: Stage) -> None:
         await stage.ask(lambda name=name: stage.queue.cancel(name))
     await stage.ask(lambda: stage.store.cancel_queued("running"))
     await stage.ask(lambda: stage.store.cancel_queued("other"))
+    await stage.ask(lambda: stage.store.cancel_queued("done"))
 
 
 async def clearing(stage: Stage) -> None:

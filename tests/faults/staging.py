@@ -63,6 +63,7 @@ class Ledger:
         granted: Credits by tenant.
         starts: The tasks of each claim that answered, in its order.
         held: Claims that their worker still has.
+        kept: What else the story needs from what happened before.
     """
 
     accepted: dict[str, Task] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Ledger:
     granted: Counter[str] = field(default_factory=Counter)
     starts: list[list[ClaimedTask]] = field(default_factory=list)
     held: dict[str, ClaimedTask] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 class Stage:
@@ -138,7 +140,7 @@ class Stage:
             if self.is_impatient and self.injector.met is not None:
                 raise GaveUp from problem
             raise self._broken(problem) from problem
-        is_excused = (self._was_run_twice and repeated(answer)) or (self._was_met and lost(answer))
+        is_excused = (self.was_run_twice and repeated(answer)) or (self._was_met and lost(answer))
         self.answers.append(Answer(plain(answer), is_excused))
         return answer
 
@@ -159,7 +161,8 @@ class Stage:
         return self.injector.fault is not None and self.injector.fault.is_final and self._was_met
 
     @property
-    def _was_run_twice(self) -> bool:
+    def was_run_twice(self) -> bool:
+        """Whether the server runs a call of this run, and its repeat."""
         return self.injector.fault is not None and self.injector.fault.runs != "never" and self._was_met
 
     def note(self, value: Any) -> None:

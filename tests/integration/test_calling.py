@@ -12,6 +12,7 @@ from redis import exceptions as redis_errors
 
 from taskqueue.codec import encode_entry
 from taskqueue.connect import Connector, Wire
+from taskqueue.connect.passing import may_be_retried
 from taskqueue.errors import (
     DurabilityNotReached,
     QueueCorrupt,
@@ -21,7 +22,6 @@ from taskqueue.errors import (
 )
 from taskqueue.keys import Keys
 from taskqueue.store import Accepted, ClaimRequest, Completion, Store
-from taskqueue.store.calling import may_be_retried
 from taskqueue.task import Durability, TaskSpec
 from tests.servers import RealServer, wait_until
 

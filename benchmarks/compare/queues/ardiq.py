@@ -28,7 +28,8 @@ async def slow(payload: Payload) -> None:
 
 
 def _app(setup: Setup) -> tuple[Any, dict[str, Any]]:
-    app = Ardiq(setup.url, concurrency=setup.most, prefetch=1_000)
+    kept = {} if setup.variant == "results" else {"result_ttl_ms": 0}
+    app = Ardiq(setup.url, concurrency=setup.most, prefetch=1_000, **kept)
     return app, {NOOP: app.task(name=NOOP)(noop), SLOW: app.task(name=SLOW)(slow)}
 
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 from random import Random
 
+from taskqueue import TaskQueue
 from tests.chaos.faults.fault import Fault
-from tests.chaos.laboratory import Laboratory
+from tests.chaos.laboratory import QUEUE, Laboratory
 from tests.chaos.processes import LaboratoryError
 
 _POINTS = ("after_claim", "before_report", "after_report", "after_effect")
@@ -53,7 +54,16 @@ async def tell_to_end(laboratory: Laboratory, dice: Random) -> None:
         raise LaboratoryError(f"{worker.name} ended with status {status}: {worker.log[-1000:]}")
 
 
+async def do_nothing(laboratory: Laboratory, dice: Random) -> None:
+    """What happens on good days: an operator pauses the queue, and resumes it a little later."""
+    async with TaskQueue.connect(laboratory.place.direct_url, name=QUEUE) as queue:
+        await queue.pause()
+        await asyncio.sleep(dice.uniform(0.2, 1.0))
+        await queue.resume()
+
+
 WORKERS = (
+    Fault("F0", "nothing, but for a pause of the queue", do_nothing),
     Fault("F1", "workers killed, at any moment and at named points", kill),
     Fault("F2", "a worker frozen for two leases", freeze),
     Fault("F25", "SIGTERM to workers under load", tell_to_end),
