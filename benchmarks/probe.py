@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-_SCRIPTS = frozenset({"evalsha", "eval"})
+_SCRIPTS = frozenset({"evalsha", "eval", "fcall"})
 _WAITS = frozenset({"blpop"})
 _OURS = frozenset({"info", "ping"})
 _AT_ONCE = 1_000
@@ -36,7 +36,7 @@ class Cost:
 
     @property
     def script_calls(self) -> int:
-        """How many calls of scripts there were."""
+        """How many calls of scripts and of functions there were."""
         return sum(self.calls[name] for name in _SCRIPTS)
 
     @property

@@ -59,7 +59,7 @@ def dump(client: redis.Redis, queue: str) -> Dump:
         kind = client.type(key)
         if kind == b"none":
             continue
-        found.put(key.decode()[len(found.prefix) :], readers[kind](key), cast("int", client.pttl(key)))
+        found.put(key.decode()[len(found.prefix) :], readers[kind](key), client.pttl(key))
     return found
 
 
@@ -193,7 +193,7 @@ class _Auditor:
                 self.say(f"tenant {tenant} waits for credits that nobody holds")
 
     def providers(self) -> None:
-        """What runs at a provider is what PROCESSING tasks say; its concurrency is within its bounds."""
+        """What runs at a provider is what PROCESSING tasks say; it has learned only what it can use."""
         used: Counter[str] = Counter()
         probes: Counter[str] = Counter()
         for task_id, run in self.runs.items():
@@ -211,8 +211,8 @@ class _Auditor:
             says = (int(fields.get("used", 0)), int(fields.get("probes", 0)))
             if says != (used[name], probes[name]):
                 self.say(f"provider {name} says {says}, a recount {(used[name], probes[name])}")
-            if "allowed" in fields and not 0 <= float(fields["allowed"]) <= float(fields.get("max", 0)):
-                self.say(f"provider {name} allows {fields['allowed']} of {fields.get('max')}")
+            if "allowed" in fields and "min" not in fields:
+                self.say(f"provider {name} allows {fields['allowed']}, and has nothing to adapt between")
             unknown = set(fields.get("waiting", "").split()) - set(self.found.values.get("types", ()))
             if unknown:
                 self.say(f"{unknown} wait for provider {name}, and nobody knows them")

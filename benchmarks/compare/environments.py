@@ -128,9 +128,10 @@ def _version_of(python: str) -> tuple[int, int] | None:
 
 def _build(base: str, place: Path, python: Path, packages: list[str]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    _run([base, "-m", "venv", "--clear", str(place)])
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    _run([*pip, *packages])
+    # Our own pip installs there: one for each environment would take longer than most peers do.
+    _run([base, "-m", "venv", "--clear", "--without-pip", str(place)])
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install"]
+    _run([*pip, "--quiet", "--disable-pip-version-check", "--no-input", *packages])
 
 
 def _run(words: list[str]) -> None:

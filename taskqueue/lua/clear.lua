@@ -79,5 +79,7 @@ if #found >= limit * 2 then
     following = text(tonumber(found[#found]))
   end
 end
-keep_answer(answer, text(#removals) .. " " .. following)
+if #removals > 0 then
+  keep_answer(answer, text(#removals) .. " " .. following)
+end
 return { "cleared", #removals, following }

@@ -40,9 +40,11 @@ for index = 1, count do
   if not outcome then
     outcome = "completed"
     claim.value = ARGV[at + 2]
-    local charge, tokens = match(ARGV[at + 3], "^(%d*):?(%d*)$")
-    claim.charge = tonumber(charge) or claim.charge
-    claim.tokens = tonumber(tokens) or 0
+    if ARGV[at + 3] ~= "" then
+      local charge, tokens = match(ARGV[at + 3], "^(%d*):?(%d*)$")
+      claim.charge = tonumber(charge) or claim.charge
+      claim.tokens = tonumber(tokens) or 0
+    end
     plan_return(claim)
     completed[#completed + 1] = claim
     ends[id] = claim.header

@@ -51,5 +51,7 @@ for id, header in pairs(finished) do
   call("ZREM", header.lane.tenant.finished, id)
   call("ZREM", dead, id)
 end
-keep_answer(answer, count)
+if count > 0 then
+  keep_answer(answer, count)
+end
 return { "discarded", count }

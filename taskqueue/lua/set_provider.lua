@@ -55,12 +55,10 @@ end
 if is_fresh then
   call("HDEL", limit, unpack(LEARNED))
 end
--- A concurrency that was never lowered, or has grown back, is the highest also when that is raised. What
--- was learned within other bounds is brought inside of these.
+-- A concurrency that was never lowered, or has grown back, is the highest also when that is raised.
+-- Whoever reads one that was learned within other bounds brings it inside of these.
 if is_fresh or not settings.min or not provider.min or provider.allowed >= provider.max then
   call("HDEL", limit, "allowed")
-else
-  call("HSET", limit, "allowed", min(tonumber(settings.max), max(tonumber(settings.min), provider.allowed)))
 end
 if is_fresh and not next(settings) and provider.used == 0 then
   call("DEL", limit)

@@ -1,17 +1,19 @@
 """Runs scripts on the server, and deals with everything that can go wrong on the way.
 
 Every script may be run again with the same arguments: enqueue knows its ids, a claim its request,
-a report its token. So a call whose fate is unknown (a lost connection, no reply in time) is simply
-made again, with full jitter, until `patience` is over; then `ServerUnavailable` says what was tried.
+a report its token, others a name of the call. So a call whose fate is unknown (a lost connection, no
+reply in time) is simply made again, with full jitter, until `patience` is over; then
+`ServerUnavailable` says what was tried.
 
 | reply                                        | was it run?    | what is done                    |
 |----------------------------------------------|----------------|---------------------------------|
 | no reply, connection lost                    | unknown        | again                           |
 | NOSCRIPT                                     | no             | at once, with the source (EVAL) |
-| "Function not found"                         | no             | at once, as a script; loaded    |
+| "Function not found"                         | no             | at once, loaded; later: again   |
 | LOADING READONLY MASTERDOWN CLUSTERDOWN ...  | no             | again                           |
 | TRYAGAIN, "non local key" (a moving slot)    | no: read first | again                           |
 | BUSY NOREPLICAS MISCONF                      | no             | again                           |
+| a WAIT that a demoted master refuses         | yes            | again                           |
 | OOM                                          | no             | ServerFull                      |
 | NOAUTH WRONGPASS NOPERM                      | no             | ServerUnsuitable                |
 | WRONGTYPE and other errors of a script       | no: read first | QueueCorrupt                    |

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from taskqueue.codec import encode_error
-from taskqueue.errors import ServerUnsuitable
+from taskqueue.errors import ServerUnavailable, ServerUnsuitable
 from taskqueue.store.base import STRENGTH, StoreBase
 from taskqueue.store.replies import (
     Claim,
@@ -28,6 +29,9 @@ CANCELLED = encode_error(TaskError("TASK_CANCELLED", "cancelled on request"))
 
 _CONFIRM_COMPLETION_MS = 500
 """How long the confirmation of a completion may hold up the worker; unconfirmed it stands all the same."""
+
+_LATE = 2.0
+"""Seconds by which the answer to a blocking command may be late, before its connection counts as lost."""
 
 _MOST_REPORTS = 1000
 _CLAIM_FIELDS = 7
@@ -158,9 +162,15 @@ class WorkerVerbs(StoreBase):
             ServerUnavailable: At once, when the connection is lost.
         """
         keys = [self.keys.wake(name) for name in types]
-        woken = await self._caller.persist(
-            lambda: self._waits.call("BLPOP", *keys, timeout), "waiting for work", 0, None
-        )
+        wait = partial(self._waits.call, "BLPOP", *keys, timeout)
+        try:
+            woken = await self._caller.persist(wait, "waiting for work", 0, timeout + _LATE)
+        except ServerUnavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                # The network went silent. The connection for calls was idle as well, and the claim that
+                # follows would find out by a time-out of its own.
+                self._caller.wire.cut()
+            raise
         return woken is not None
 
     async def listen(self, owner: str, timeout: float) -> list[str]:
@@ -178,7 +188,8 @@ class WorkerVerbs(StoreBase):
                 return []
             return [first[1], *(await waits.call("LPOP", inbox, _MOST_REPORTS) or [])]
 
-        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, None)
+        within = timeout + _LATE
+        messages: list[bytes] = await self._caller.persist(take, "waiting for messages", 0, within)
         return [message.decode() for message in messages]
 
     async def forget_worker(self, worker: str) -> None:

@@ -3,7 +3,8 @@
     python -m tests.api.flood URL QUEUE
 
 is that service, in a process of its own. It prints its port and an API key of a tenant without credits;
-for every line that it reads it prints how many bytes its objects take; it ends with its standard input.
+for every line that it reads it prints how many blocks of memory its objects take; it ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import gc
 import json
 import socket
 import sys
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,7 +131,7 @@ async def _serve(url: str, name: str) -> None:
             _tell(f"{listening.getsockname()[1]} {key}")
             while await asyncio.to_thread(sys.stdin.readline):
                 gc.collect()
-                _tell(f"{tracemalloc.get_traced_memory()[0]}")
+                _tell(f"{sys.getallocatedblocks()}")
             server.should_exit = True
             await serving
 

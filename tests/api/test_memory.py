@@ -37,8 +37,8 @@ class Flooded:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def traced(self) -> int:
-        """Return the bytes that its objects take, garbage apart; it was started with tracemalloc."""
+    def blocks(self) -> int:
+        """Return how many blocks of memory its small objects take, garbage apart."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
@@ -53,7 +53,7 @@ class Flooded:
 
 
 @contextmanager
-def flooded(server: RealServer, queue: str, **environment: str) -> Iterator[Flooded]:
+def flooded(server: RealServer, queue: str) -> Iterator[Flooded]:
     """Start the service, and end it afterwards."""
     command = [sys.executable, "-m", "tests.api.flood", server.url, queue]
     with subprocess.Popen(
@@ -63,7 +63,6 @@ def flooded(server: RealServer, queue: str, **environment: str) -> Iterator[Floo
         # It says of each request that is no HTTP that it is none.
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **environment},
     ) as process:
         assert process.stdout is not None
         port, key = process.stdout.readline().split()

@@ -75,8 +75,12 @@ async def signing(stage: Stage) -> None:
 
 
 STORIES = [
-    Story("API keys", keeping, ("create_key", "rotate_key", "revoke_key", "find_keys", "touch_keys"), two_keys),
+    Story(
+        "API keys", keeping, ("create_key", "rotate_key", "revoke_key", "find_keys", "touch_keys"), two_keys
+    ),
     Story("plans", planning, ("set_plan", "find_keys", "touch_keys"), a_key_of_a_service),
     Story("rates", letting_in, ("admit",)),
-    Story("secrets of webhooks", signing, ("set_webhook_secret", "set_webhook_standard", "find_webhook_secrets")),
+    Story(
+        "secrets of webhooks", signing, ("set_webhook_secret", "set_webhook_standard", "find_webhook_secrets")
+    ),
 ]

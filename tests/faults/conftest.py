@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.faults.exploring import Explorer
+from tests.faults.exploring import Explorer, wipe
 from tests.faults.injecting import Injector
 
 
@@ -17,3 +17,5 @@ def explorer(url: str, queue_name: str, client: redis.Redis) -> Iterator[Explore
     injector = Injector()
     with injector.installed():
         yield Explorer(url, queue_name, client, injector)
+    # Every state was audited; what is left may be one that was damaged on purpose.
+    wipe(client, queue_name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from taskqueue.store import ClaimedTask, Completion
 from tests.faults.staging import RESULT, TYPES, Stage
 from tests.lua.scene import Scene
-from taskqueue.store import ClaimedTask, Completion
 
 _LONGEST_DELAY_MS = 3_600_000
 _ROUNDS = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from redis import exceptions as redis_errors
@@ -81,10 +81,10 @@ class Fault:
 class _Said:
     """Makes the exception that redis-py makes of an error of the server."""
 
-    words: str = field()
+    words: str
 
     def __call__(self) -> Exception:
-        error: Exception = DefaultParser.parse_error(self.words)
+        error: Exception = DefaultParser.parse_error(self.words)  # type: ignore[no-untyped-call]
         return error
 
 
@@ -104,22 +104,29 @@ def _writes_or_ping(sent: Sent) -> bool:
     return sent.writes or sent.command == "PING"
 
 
+NO_REPLY = Fault("time-out", lambda: redis_errors.TimeoutError("no reply within 5 s"), _any, cuts=True)
+# Not the one of redis-py: that of a call which is given up by whoever waits for it.
+RUN_WITHOUT_REPLY = replace(NO_REPLY, name="time-out, run all the same", error=TimeoutError, runs="before")
+RUN_LATE = replace(
+    NO_REPLY,
+    name="time-out, run after its repeat",
+    meets=lambda sent: sent.command in SCRIPTS and not sent.is_durable,
+    runs="late",
+)
+UNKNOWN_FUNCTION = Fault(
+    "Function not found", _Said("ERR Function not found"), lambda sent: sent.command == "FCALL"
+)
+FULL = Fault(
+    "OOM",
+    _Said("OOM command not allowed when used memory > 'maxmemory'."),
+    lambda sent: sent.needs_memory,
+    is_final=True,
+)
+
 FAULTS = [
-    Fault("time-out", lambda: redis_errors.TimeoutError("no reply within 5 s"), _any, cuts=True),
-    Fault(
-        "time-out, run all the same",
-        lambda: redis_errors.TimeoutError("no reply within 5 s"),
-        _any,
-        runs="before",
-        cuts=True,
-    ),
-    Fault(
-        "time-out, run after its repeat",
-        lambda: redis_errors.TimeoutError("no reply within 5 s"),
-        lambda sent: sent.command in SCRIPTS and not sent.is_durable,
-        runs="late",
-        cuts=True,
-    ),
+    NO_REPLY,
+    RUN_WITHOUT_REPLY,
+    RUN_LATE,
     Fault("reset before", lambda: ConnectionResetError(104, "Connection reset by peer"), _any, cuts=True),
     Fault(
         "closed after",
@@ -139,37 +146,26 @@ FAULTS = [
         _Said("NOSCRIPT No matching script. Please use EVAL."),
         lambda sent: sent.command == "EVALSHA",
     ),
-    Fault("Function not found", _Said("ERR Function not found"), lambda sent: sent.command == "FCALL"),
-    Fault(
-        "TRYAGAIN", _Said("TRYAGAIN Multiple keys request during rehashing of slot"), _has_keys
-    ),
+    UNKNOWN_FUNCTION,
+    Fault("TRYAGAIN", _Said("TRYAGAIN Multiple keys request during rehashing of slot"), _has_keys),
     Fault(
         "non local key",
         _Said("ERR Script attempted to access a non local key in a cluster node"),
         lambda sent: sent.command in SCRIPTS,
     ),
-    Fault(
-        "LOADING", _Said("LOADING Redis is loading the dataset in memory"), _not_asked_while_starting
-    ),
+    Fault("LOADING", _Said("LOADING Redis is loading the dataset in memory"), _not_asked_while_starting),
     Fault(
         "BUSY",
         _Said("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."),
         _any,
     ),
-    Fault(
-        "OOM",
-        _Said("OOM command not allowed when used memory > 'maxmemory'."),
-        lambda sent: sent.needs_memory,
-        is_final=True,
-    ),
+    FULL,
     Fault(
         "MISCONF",
         _Said("MISCONF Errors writing to the AOF file: No space left on device"),
         _writes_or_ping,
     ),
-    Fault(
-        "NOREPLICAS", _Said("NOREPLICAS Not enough good replicas to write."), lambda sent: sent.writes
-    ),
+    Fault("NOREPLICAS", _Said("NOREPLICAS Not enough good replicas to write."), lambda sent: sent.writes),
     Fault("CLUSTERDOWN", _Said("CLUSTERDOWN Hash slot not served"), _has_keys),
     Fault(
         "MASTERDOWN",

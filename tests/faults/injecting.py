@@ -7,11 +7,12 @@ It stands at the narrowest places: a wire's `call`, a client's `execute_command`
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import pytest
+from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
@@ -34,7 +35,8 @@ class Injector:
     Attributes:
         calls: What went out since `watch` was called, in order.
         fault: What the call that is chosen meets; None: nothing happens.
-        met: The call that met it; None if none did.
+        times: How many calls meet it, one after the other.
+        met: The first call that met it; None if none did.
         made: How many ids were made: each run makes the same.
         spoil: Changes the words of scripts that go out after the fault: a guard that is missing.
     """
@@ -42,10 +44,12 @@ class Injector:
     def __init__(self) -> None:
         self.calls: list[Sent] = []
         self.fault: Fault | None = None
+        self.times = 1
         self.met: Sent | None = None
         self.spoil: Callable[[Words], Words] | None = None
         self._is_watching = False
         self._number = 0
+        self._left = 0
         self._late: Callable[[], Awaitable[Any]] | None = None
         self._names: dict[str, Script] = {}
         self.made = 0
@@ -54,6 +58,7 @@ class Injector:
         """Count from here on; call number *number*, from 1, meets *fault* if it can."""
         self.calls, self.met = [], None
         self._is_watching, self._number, self.fault, self._late = True, number, fault, None
+        self._left = self.times
 
     def rest(self) -> None:
         """Let everything through, uncounted."""
@@ -93,9 +98,11 @@ class Injector:
             return None
         self.calls.append(sent)
         fault = self.fault
-        if fault is None or len(self.calls) != self._number or not fault.meets(sent):
+        is_its_turn = len(self.calls) == self._number or self.met is not None
+        if fault is None or not (is_its_turn and self._left and fault.meets(sent)):
             return None
-        self.met = sent
+        self._left -= 1
+        self.met = self.met or sent
         return fault
 
     def _pass(self, words: Words, send: Send, cut: Callable[[], None]) -> Awaitable[Any]:
@@ -112,7 +119,9 @@ class Injector:
             reply = await send(*words)
             late, self._late = self._late, None
             if late is not None:
-                await late()
+                # Nobody hears what it answers.
+                with suppress(redis_errors.RedisError):
+                    await late()
             return reply
         if fault.runs == "before":
             await send(*words)
@@ -129,11 +138,11 @@ class Injector:
             return await execute()
         replies = await execute() if fault.runs == "before" or fault.on_wait else []
         if fault.cuts:
-            await calls.reset()
+            await calls.reset()  # type: ignore[no-untyped-call]
             raise fault.error()
         if fault.on_wait:
             return [replies[0], fault.error()]
-        await calls.reset()
+        await calls.reset()  # type: ignore[no-untyped-call]
         return [fault.error(), 0]
 
     def _seen(self, words: Words, *, is_durable: bool = False) -> Sent:

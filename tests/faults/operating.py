@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
-from taskqueue.store import Purged, Repaired
+from taskqueue.store import Purged
 from tests.faults.exploring import Story
 from tests.faults.staging import Stage
 
@@ -29,7 +30,7 @@ async def of_all_states(stage: Stage) -> None:
 async def cancelling(stage: Stage) -> None:
     """Each of them is cancelled; some twice."""
     for name in ("ready", "late", "running", "dead", "done", "ready", "unknown"):
-        await stage.ask(lambda name=name: stage.queue.cancel(name))
+        await stage.ask(partial(stage.queue.cancel, name))
     await stage.ask(lambda: stage.store.cancel_queued("running"))
     await stage.ask(lambda: stage.store.cancel_queued("other"))
     await stage.ask(lambda: stage.store.cancel_queued("done"))
@@ -37,28 +38,28 @@ async def cancelling(stage: Stage) -> None:
 
 async def clearing(stage: Stage) -> None:
     """The tasks of a tenant go, then all; what comes afterwards stays."""
-    for tenant in ("acme", None):
-        await stage.ask(lambda tenant=tenant: stage.queue.clear(tenant=tenant))
     stage.ledger.removed |= {"ready", "late", "other"}
+    for tenant in ("acme", None):
+        await stage.ask(partial(stage.queue.clear, tenant=tenant))
     await stage.enqueue(idempotency_key="ready")
 
 
 async def redriving(stage: Stage) -> None:
     """Ended tasks are submitted again, one of them twice, which is refused; and run."""
     for name in ("dead", "cancelled", "done", "dead", "unknown"):
-        await stage.ask(lambda name=name: stage.queue.redrive(name))
+        await stage.ask(partial(stage.queue.redrive, name))
     await stage.claim()
 
 
 async def discarding(stage: Stage) -> None:
     """Records of ended tasks go now; others are left alone. The key is free again."""
-    await stage.ask(lambda: stage.queue.discard(["dead", "done", "ready", "unknown"]))
     stage.ledger.removed |= {"dead", "done"}
+    await stage.ask(lambda: stage.queue.discard(["dead", "done", "ready", "unknown"]))
     await stage.enqueue(idempotency_key="dead")
 
 
 async def limiting(stage: Stage) -> None:
-    """Limits and pauses of a type, a tenant, a provider and the queue, set and lifted, with claims between."""
+    """Limits and pauses of a type, a tenant and the queue, set and lifted; claims between."""
     queue, ask = stage.queue, stage.ask
     await ask(lambda: queue.set_limit(tenant="acme", concurrency=0, weight=2))
     await ask(lambda: queue.pause(type="GROK"))
@@ -71,14 +72,20 @@ async def limiting(stage: Stage) -> None:
     await ask(lambda: queue.pause(tenant="default"))
     await stage.claim(("GROK", "GEMINI"))
     await ask(lambda: queue.resume(tenant="default"))
+
+
+async def limiting_providers(stage: Stage) -> None:
+    """Limits of a provider, one of which is refused; a pause; then it is forgotten."""
+    queue, ask = stage.queue, stage.ask
     await ask(lambda: queue.set_limit(provider="alpha", concurrency=3, rate=60))
     await ask(lambda: queue.pause(provider="alpha"))
     await ask(lambda: queue.set_limit(provider="alpha", lowest=9))
-    await ask(queue.limits)
+    await ask(lambda: queue.set_limit(provider="alpha", concurrency=None, rate=None, fresh=True))
+    await ask(lambda: queue.resume(provider="alpha"))
 
 
 async def neglected(stage: Stage) -> None:
-    """A worker fell silent; a tenant has nothing any more; an index is damaged."""
+    """A worker fell silent; a tenant has nothing any more; a task is due, and an index is damaged."""
     await of_all_states(stage)
     await stage.store.extend("worker-1", [], 15_000)
     await stage.enqueue("GONE", id="gone", tenant="gone")
@@ -87,6 +94,7 @@ async def neglected(stage: Stage) -> None:
     await stage.queue.discard(["gone"])
     stage.ledger.removed.add("gone")
     stage.scene.advance(61_000)
+    stage.scene.client.delete(stage.scene.keys.lanes("GEMINI"))
 
 
 async def maintaining(stage: Stage) -> None:
@@ -94,7 +102,6 @@ async def maintaining(stage: Stage) -> None:
     store = stage.store
     await stage.ask(store.purge, repeated=lambda purged: purged == Purged(0, "0"))
     await stage.ask(store.promote, repeated=lambda promoted: promoted.count == 0)
-    stage.scene.client.delete(stage.scene.keys.lanes("GEMINI"))
     await stage.ask(store.repair, repeated=lambda repaired: repaired.changed == 0)
 
 
@@ -103,6 +110,7 @@ STORIES = [
     Story("clears", clearing, ("clear", "enqueue"), of_all_states),
     Story("redrives", redriving, ("redrive", "fetch", "claim"), of_all_states),
     Story("discards", discarding, ("discard", "enqueue"), of_all_states),
-    Story("limits and pauses", limiting, ("set_limit", "pause", "resume", "set_provider"), of_all_states),
-    Story("maintenance", maintaining, ("purge", "promote", "repair"), neglected),
+    Story("limits and pauses", limiting, ("set_limit", "pause", "resume", "claim"), of_all_states),
+    Story("limits of providers", limiting_providers, ("set_provider",)),
+    Story("maintenance", maintaining, ("purge", "promote", "repair"), neglected, begins_damaged=True),
 ]

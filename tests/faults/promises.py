@@ -21,7 +21,7 @@ def broken_promises(found: Dump, ledger: Ledger, *, is_known: bool = True) -> li
     """
     return [
         *_tasks(found, ledger, is_known=is_known),
-        *_completions(found, ledger),
+        *_completions(found, ledger, is_known=is_known),
         *_credits(found, ledger, is_known=is_known),
         *(_order(ledger) if found.values["meta"]["policy"] == "strict" else ()),
     ]
@@ -35,7 +35,7 @@ def _tasks(found: Dump, ledger: Ledger, *, is_known: bool) -> list[str]:
     holders = set(found.of("idem").values())
     for task_id, task in ledger.accepted.items():
         if task_id in ledger.removed:
-            if task_id in headers:
+            if task_id in headers and is_known:
                 problems.append(f"{task_id} was removed, and is there")
             continue
         if task_id not in headers:
@@ -50,9 +50,11 @@ def _tasks(found: Dump, ledger: Ledger, *, is_known: bool) -> list[str]:
     return problems
 
 
-def _completions(found: Dump, ledger: Ledger) -> list[str]:
+def _completions(found: Dump, ledger: Ledger, *, is_known: bool) -> list[str]:
     """A task is COMPLETED if and only if one completion of it was accepted, and only one was."""
-    problems = [f"{name} was completed {times} times" for name, times in ledger.completed.items() if times > 1]
+    problems = [
+        f"{name} was completed {times} times" for name, times in ledger.completed.items() if times > 1
+    ]
     states = {name: run.get("state") for name, run in found.of("run").items()}
     for name, times in ledger.completed.items():
         if times == 1 and name in states and states[name] != "COMPLETED":
@@ -61,7 +63,7 @@ def _completions(found: Dump, ledger: Ledger) -> list[str]:
     problems += [
         f"{name} is COMPLETED, and no completion of it was accepted"
         for name, state in states.items()
-        if state == "COMPLETED" and name not in told
+        if state == "COMPLETED" and name not in told and is_known
     ]
     return problems
 

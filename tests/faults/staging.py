@@ -85,6 +85,8 @@ class Stage:
         ledger: The history of this run.
         answers: What each call of this run answered, in order, as plain values.
         problems: What a call did that it must not.
+        was_refused: A call raised `ServerFull`.
+        is_impatient: A call that meets a fault has no patience for another try.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Stage:
         self.ledger = Ledger()
         self.answers: list[Answer] = []
         self.problems: list[str] = []
+        self.was_refused = False
         self.is_impatient = False
 
     @property
@@ -107,7 +110,8 @@ class Stage:
     def begin(self, ledger: Ledger, *, is_impatient: bool) -> None:
         """Start another run from the history that there is."""
         self.ledger = deepcopy(ledger)
-        self.answers, self.problems, self.is_impatient = [], [], is_impatient
+        self.answers, self.problems = [], []
+        self.was_refused, self.is_impatient = False, is_impatient
         self.store._caller.patience = 0.0 if is_impatient else _PATIENCE
         self.injector.made = 0
         # Not those of what happened before: a claim that is asked for again gets the same tasks again.
@@ -123,30 +127,26 @@ class Stage:
 
         Raises:
             GaveUp: If it was told to have no patience, and ran out of it.
+            Broken: If it did what it must not.
         """
-        before = self.scene.snapshot() if self._may_be_refused else {}
-        made = self.injector.made
+        before, made = self.scene.snapshot() if self._may_be_refused else {}, self.injector.made
         try:
             answer = await _made(call)
-        except ServerFull as refusal:
-            if not self._was_refused:
-                raise self._broken(refusal) from refusal
+        except ServerUnavailable as problem:
+            if self.is_impatient and self._was_met:
+                raise GaveUp from problem
+            if not (isinstance(problem, ServerFull) and self._was_refused):
+                self.problems.append(f"it raised {problem!r}")
+                raise Broken from problem
             if self.scene.snapshot() != before:
-                self.problems.append(f"it was refused ({refusal}), and left something")
+                self.problems.append(f"it was refused ({problem}), and left something")
+            self.was_refused = True
             # The server has memory again, and the user tries again.
             self.injector.made = made
-            answer = await _made(call)
-        except ServerUnavailable as problem:
-            if self.is_impatient and self.injector.met is not None:
-                raise GaveUp from problem
-            raise self._broken(problem) from problem
+            return await self.ask(call, repeated=repeated, lost=lost)
         is_excused = (self.was_run_twice and repeated(answer)) or (self._was_met and lost(answer))
         self.answers.append(Answer(plain(answer), is_excused))
         return answer
-
-    def _broken(self, problem: Exception) -> Broken:
-        self.problems.append(f"it raised {problem!r}")
-        return Broken()
 
     @property
     def _was_met(self) -> bool:
@@ -154,7 +154,7 @@ class Stage:
 
     @property
     def _may_be_refused(self) -> bool:
-        return self.injector.fault is not None and self.injector.fault.is_final and not self._was_met
+        return self.injector.fault is not None and self.injector.fault.is_final
 
     @property
     def _was_refused(self) -> bool:

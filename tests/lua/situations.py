@@ -313,8 +313,9 @@ SITUATIONS = [
 
 async def clear(scene: Scene, source: str, delayed: int) -> None:
     """Make one step of a clear."""
+    answer = scene.keys.answer("clear")
     await scene.store._run(
-        "clear", source=source, cutoff=1000, type="", cursor="", delayed=delayed, limit=500
+        "clear", source=source, answer=answer, cutoff=1000, type="", cursor="", delayed=delayed, limit=500
     )
 
 

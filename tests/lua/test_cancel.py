@@ -125,7 +125,8 @@ async def test_what_waits_is_ended_and_what_runs_is_left_alone(scene: Scene) -> 
     for name in ("ready", "late"):
         assert await scene.store.cancel_queued(name)
         assert (await scene.task(name)).state is TaskState.CANCELLED
-        assert not await scene.store.cancel_queued(name)
+        # Perhaps the reply was lost, and this is the same call again.
+        assert await scene.store.cancel_queued(name)
 
 
 async def test_an_unknown_task_is_none(scene: Scene) -> None:

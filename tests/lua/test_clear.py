@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from taskqueue.ids import new_id
 from tests.lua.scene import Scene
 
 
@@ -134,7 +135,15 @@ async def clear(
     scene: Scene, source: str, *, cutoff: int, cursor: str = "", delayed: int = 0
 ) -> tuple[int, str]:
     """Make one step of a clear, with a cut-off of the test's own."""
+    answer = scene.keys.answer(new_id())
     _, count, following = await scene.store._run(
-        "clear", source=source, cutoff=cutoff, type="", cursor=cursor, delayed=delayed, limit=500
+        "clear",
+        source=source,
+        answer=answer,
+        cutoff=cutoff,
+        type="",
+        cursor=cursor,
+        delayed=delayed,
+        limit=500,
     )
     return int(count), following.decode()

@@ -209,8 +209,8 @@ async def test_a_limit_that_was_met_halves_the_concurrency(scene: Scene) -> None
 
 
 async def test_answers_raise_the_concurrency_by_one_in_as_many_as_it_allows(scene: Scene) -> None:
-    """After it was lowered to two: two answers make three, three more make four, and so on up to eight."""
-    await adapting(scene)
+    """After it was lowered to two: two answers make three, three more make four, and so on up to eleven."""
+    await adapting(scene, most=11)
     running = await start(scene)
     for task in running:
         await end(scene, task, "failed")
@@ -219,13 +219,13 @@ async def test_answers_raise_the_concurrency_by_one_in_as_many_as_it_allows(scen
 
     answers = {2: 0}
     running = await start(scene)
-    while (allowed := (await alpha(scene)).allowed or 0) < 8:
+    while (allowed := (await alpha(scene)).allowed or 0) < 11:
         answers[allowed] = answers.get(allowed, 0) + 1
         await scene.complete(running.pop(0))
         running += await start(scene)
         assert len(running) == (await alpha(scene)).allowed
 
-    assert answers == {2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7}
+    assert answers == {number: number for number in range(2, 11)}
 
 
 async def test_a_batch_of_answers_counts_as_one_by_one(scene: Scene) -> None:
@@ -277,11 +277,11 @@ async def test_bounds_hold_for_what_was_learned_before(scene: Scene) -> None:
     await end(scene, running[0], "limited", after_ms=100)
 
     seen = []
-    for most, lowest in (("8", "6"), ("5", "1"), ("3", "1"), ("3", "none"), ("9", "1")):
+    for most, lowest in (("8", "6"), ("8", "2"), ("5", "1"), ("3", "1"), ("3", "none"), ("9", "1")):
         await scene.store.set_provider("alpha", {"max": most, "min": lowest})
         seen.append((await alpha(scene)).allowed)
 
-    assert seen == [6, 5, 3, 3, 9]
+    assert seen == [6, 4, 4, 3, 3, 9]
 
 
 async def test_a_concurrency_at_its_top_follows_when_that_is_raised(scene: Scene) -> None:
@@ -341,12 +341,15 @@ async def test_a_clock_that_went_back_closes_nothing_for_long(scene: Scene) -> N
     await complete(scene, task, 100)
     scene.advance(1000)
     [task] = await start(scene, 1)
-    await end(scene, task, "misconfigured", after_ms=50_000)
+    await end(scene, task, "failed", after_ms=50_000)
     scene.advance(100)
     assert await start(scene) == []
 
     scene.clock._ms -= 24 * 3600 * 1000
 
-    assert len(await start(scene)) == 1
+    [probe] = await start(scene)
     found = await alpha(scene)
-    assert (found.condition, found.opens_in) == ("probing", 0.1)
+    assert (found.condition, found.opens_in, found.allowed) == ("probing", 0.1, 2)
+    scene.advance(1000)
+    await end(scene, probe, "limited")
+    assert (await alpha(scene)).allowed == 1

@@ -72,6 +72,7 @@ async def test_whoever_makes_room_wakes_the_types_that_found_none(scene: Scene, 
     await EVENTS[name](scene, running)
 
     assert scene.is_awake("GEMINI")
+    assert scene.hash(scene.keys.limit_provider("alpha"))["waiting"] == ""
     assert await scene.claimed_ids(("GEMINI",), chains=CHAINS) == ["waiting"]
     assert not scene.is_awake("GEMINI")
 

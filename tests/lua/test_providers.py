@@ -144,17 +144,17 @@ async def test_a_claim_that_is_repeated_says_the_same_providers(scene: Scene) ->
 
 async def test_what_does_not_fit_into_a_reply_takes_no_slot(scene: Scene) -> None:
     """A claim stops at four mebibytes; the tasks that it leaves are claimed by the next one."""
-    await scene.store.set_provider("alpha", {"max": "9"})
+    await scene.store.set_provider("alpha", {"max": "6"})
     big = {"text": "x" * 1_000_000}
-    await scene.enqueue("a", "b", "c", payload=big)
-    await scene.enqueue("d", "e", "f", payload=big)
+    await scene.enqueue("a", "b", "c", type="GEMINI", payload=big)
+    await scene.enqueue("d", "e", "f", type="GEMINI", payload=big)
 
-    claim = await scene.claim(chains=CHAINS)
+    claim = await scene.claim(("GEMINI",), chains=CHAINS)
 
     assert 3 < len(claim.tasks) < 6
     assert claim.more
     assert await used(scene) == {"alpha": len(claim.tasks)}
-    assert len((await scene.claim(chains=CHAINS)).tasks) == 6 - len(claim.tasks)
+    assert len((await scene.claim(("GEMINI",), chains=CHAINS)).tasks) == 6 - len(claim.tasks)
 
 
 async def test_a_task_whose_record_is_gone_takes_no_slot(scene: Scene) -> None:

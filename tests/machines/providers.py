@@ -115,8 +115,6 @@ class ModelProvider:
             or self.now_allowed >= self.most
         ):
             self.allowed = None
-        else:
-            self.allowed = min(most or 0, max(lowest, self.now_allowed))
         self.most, self.lowest, self.breaker = most, lowest, breaker
         if is_fresh:
             self.lowered_at = self.cooling_until = self.failures = self.opens = self.open_until = 0

@@ -89,8 +89,8 @@ async def test_a_question_is_answered_and_leaves_nothing_behind(
 
     assert len(results) == CASES[name]
     assert all(len(each.values) == TINY.runs for each in results)
-    # A worker that was idle for a tenth of a second may have asked for nothing.
-    assert name == "idle" or all(each.median > 0 for each in results)
+    # What was idle for a tenth of a second may have asked for nothing, and used no time that can be measured.
+    assert name in {"idle", "waiting"} or all(each.median > 0 for each in results)
     assert client.keys("*") == [b"somebody-elses"]
     client.delete("somebody-elses")
 

@@ -1,7 +1,8 @@
 """ardiq: a core in Rust (tokio), handlers in Python, streams and msgpack.
 
 100 slots and `prefetch=1000`, the fastest pair of a sweep over 10 to 500 slots with and without it. Results
-cannot be turned off and keep their default expiry. Bulk is `enqueue_many` of 1,000 prepared tasks.
+are dropped (`result_ttl_ms=0`); `results` keeps them for the default of five minutes. Bulk is `enqueue_many`
+of 1,000 prepared tasks.
 """
 
 from __future__ import annotations

@@ -76,14 +76,16 @@ async def reset(laboratory: Laboratory, dice: Random) -> None:
         for proxy in proxies:
             proxy.reset_all()
         await asyncio.sleep(dice.uniform(0, 0.2))
-    await _for_a_while(proxies, 0.5, _set(Way.REFUSE))
+    # All of it together is less than a lease without a beat: nothing may run twice because of it.
+    lease = laboratory.setup.lease
+    await _for_a_while(proxies, lease * 0.15, _set(Way.REFUSE))
     for proxy in proxies:
         proxy.reset_all()
 
     def cut(proxy: ChaosProxy) -> None:
         proxy.cut_after = dice.randint(1, 400)
 
-    await _for_a_while(proxies, 1.0, cut)
+    await _for_a_while(proxies, lease * 0.2, cut)
 
 
 async def strand(laboratory: Laboratory, dice: Random) -> None:
