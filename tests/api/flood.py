@@ -47,7 +47,7 @@ def _with_header(data: bytes, name: str, number: int) -> bytes:
     return data.replace(b"Host:", f"{name}: {number}\r\nHost:".encode(), 1)
 
 
-# Pydantic remembers texts of up to 63 characters, 16,384 of them: one kind is enough to fill that.
+# The numbers of payloads are long: pydantic remembers up to 16,384 texts of up to 63 characters.
 KINDS: tuple[Callable[[str, int], bytes], ...] = (
     lambda _, n: request("GET", "/v1/async/status", f"sk_live_{n}", close=False),
     lambda _, n: request("GET", f"/v2/{n}", f"{n}", close=False),
@@ -64,7 +64,7 @@ KINDS: tuple[Callable[[str, int], bytes], ...] = (
     lambda key, n: _posted("/v1/async/task", {**TASK, "webhook": {"url": f"https://{n}.local:{n}/"}}, key, n),
     lambda key, n: _posted("/v1/async/task/batch", [{**TASK, "idempotencyKey": f"batch-{n}"}] * 2, key, n),
     lambda key, n: _posted("/v1/monitor/chatgpt", {**PROMPT, f"field{n}": n, "country": f"{n:064}"}, key, n),
-    lambda key, n: _posted("/v1/monitor/grok", {**PROMPT, "prompt": f"What is {n}?"}, key, n),
+    lambda key, n: _posted("/v1/monitor/grok", {**PROMPT, "prompt": f"What is {n:064}?"}, key, n),
     lambda key, n: _posted("/v1/monitor/google", {"url": f"https://www.google.com/search?q={n:064}"}, key, n),
     lambda key, n: _posted("/v1/monitor/google/goto", {"url": f"https://example.com/{n}"}, key, n),
     lambda key, n: request("POST", "/v1/async/task", key, b'{"a": %d' % n, close=False),

@@ -50,4 +50,4 @@ def _is_idle(server: RealServer) -> bool:
     """Whether both waits of the worker are pending: for work, and for messages. It is the one on the port."""
     with server.client() as client:
         listed = client.client_list()
-    return sum(each["cmd"] == "blpop" and "U" not in each["flags"] for each in listed) == 2
+    return bool(sum(each["cmd"] == "blpop" and "U" not in each["flags"] for each in listed) == 2)
