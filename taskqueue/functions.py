@@ -17,8 +17,9 @@ test_functions.py runs the same work through both forms and compares what they l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from typing import Final
 
@@ -26,6 +27,7 @@ POLICY: Final = "policy"
 """The part that ranks lanes: it defines one variable of this name."""
 
 _NAMES_A_LINE: Final = 20
+_REMEMBERED: Final = 256
 
 _CONTINUES = re.compile(r"\s|(?:end|else|elseif|until)\b|[})\]]")
 _FUNCTION = re.compile(r"local function (?P<name>\w+)")
@@ -55,8 +57,9 @@ class Library:
     code: str = field(repr=False)
 
 
-def library(name: str, shebang: str, parts: Iterable[tuple[str, str]]) -> Library:
-    """Return a script as a library.
+@lru_cache(maxsize=_REMEMBERED)
+def library(name: str, shebang: str, parts: tuple[tuple[str, str], ...]) -> Library:
+    """Return a script as a library; made once for each source, because every queue object asks for it.
 
     Args:
         name: Of the script.

@@ -132,7 +132,7 @@ def load(name: str, policy: str, *, shebang: bool = True) -> Script:
         argv=argv,
         sections=MappingProxyType(sections),
         layout=(_layout(keys), _layout(argv)),
-        library=library(name, parsed["shebang"], parts) if shebang and name in AS_FUNCTIONS else None,
+        library=library(name, parsed["shebang"], tuple(parts)) if shebang and name in AS_FUNCTIONS else None,
     )
 
 

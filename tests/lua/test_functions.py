@@ -211,7 +211,7 @@ def test_the_name_of_a_library_tells_its_version(name: str, rule: str) -> None:
 def test_two_variables_of_one_name_are_refused() -> None:
     """They would be one, and functions made for the first would see the second."""
     with pytest.raises(FunctionError, match=r"twice.*: count"):
-        library("x", "#!lua", [("a", "local count = 1"), ("b", "local count, other = 2, 3\nreturn count")])
+        library("x", "#!lua", (("a", "local count = 1"), ("b", "local count, other = 2, 3\nreturn count")))
 
 
 def test_values_of_variables_are_set_at_every_call_and_constants_once() -> None:
