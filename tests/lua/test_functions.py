@@ -216,9 +216,8 @@ def test_two_variables_of_one_name_are_refused() -> None:
 
 def test_values_of_variables_are_set_at_every_call_and_constants_once() -> None:
     """What a call leaves in a table is gone at the next one."""
-    made = library(
-        "x", "#!lua", [("a", 'local NAMES = { a = "A" }\nlocal seen, rest = {}, nil\nlocal later')]
-    )
+    parts = (("a", 'local NAMES = { a = "A" }\nlocal seen, rest = {}, nil\nlocal later'),)
+    made = library("x", "#!lua", parts)
 
     before, _, piece = made.code.partition("local function piece_1()")
     assert 'NAMES = { a = "A" }' in before
