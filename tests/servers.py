@@ -102,6 +102,11 @@ class RealServer:
         assert self._process is not None, "this server does not run"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended, by itself either."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the server and return when it answers, has loaded its data, and is the one we started."""
         assert self._process is None, "this server runs already"

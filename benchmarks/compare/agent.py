@@ -34,6 +34,7 @@ ANSWER = "BENCH "
 WARM_UP = CALLERS
 _GAP = (0.005, 0.010)
 _LOOK = 0.0005
+_UNCOUNTED = 10
 _PATIENCE = 20.0
 
 
@@ -104,11 +105,13 @@ async def _latencies(producer: Producer, count: int, seconds: float) -> list[flo
     """Return milliseconds from the call of each enqueue to the first line of the handler.
 
     One task at a time, with a random gap in which everything falls asleep; nothing polls meanwhile. Ends
-    early after so many seconds.
+    early after so many seconds. The first ones do not count: some workers sleep for long when they have been
+    idle for long.
     """
     chance, ends_at, found = Random(1), time.monotonic() + seconds, []
     with Marks(Path(os.environ[MARKS])) as marks:
-        for number in range(count):
+        for number in (*[0] * _UNCOUNTED, *range(count)):
+            marks.starts[number] = 0
             called = now()
             await producer.enqueue(NOOP, payload(number))
             await asyncio.sleep(chance.uniform(*_GAP))
@@ -118,7 +121,7 @@ async def _latencies(producer: Producer, count: int, seconds: float) -> list[flo
             found.append((marks.starts[number] - called) / 1e6)
             if time.monotonic() > ends_at:
                 break
-    return found
+    return found[min(_UNCOUNTED, len(found) - 1) :]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def compare(
     only: Annotated[
         str | None, typer.Option(metavar="A,B", help="These peers, beside us and the raw limit.")
     ] = None,
-    results: Annotated[bool, typer.Option("--results", help="Also peers that store results.")] = False,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Also peers' other configurations: those that store results.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer tasks, and the fastest three peers.")] = False,
     tiny: Annotated[bool, typer.Option("--tiny", help="A handful of tasks: to see it run.")] = False,
     runs: Annotated[int | None, typer.Option(min=1, help="Rounds; else 3, and 1 with --tiny.")] = None,
@@ -51,7 +53,7 @@ def compare(
 ) -> None:
     """Measure us, our peers and the raw limits side by side, in one run on one server."""
     try:
-        entries = chosen(only, quick=quick, results=results)
+        entries = chosen(only, quick=quick, variants=variants)
     except UnknownQueue as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
     sizes = TINY if tiny else QUICK if quick else STANDARD

@@ -30,7 +30,7 @@ class Entry:
         share: Part of the usual number of tasks that a drain gets, so that slow ones end in time.
         on: What is switched on; nobody stores, leases or beats for nothing.
         least_python: The oldest Python that its newest version takes.
-        is_default: Whether it is compared when nobody names it.
+        is_default: Whether it is compared when nobody asks for it.
     """
 
     name: str
@@ -204,7 +204,15 @@ _RESULTS = (
     _with_results(_BY_NAME["celery"], "results 24 h"),
 )
 
-ROSTER: Mapping[str, Entry] = _BY_NAME | {entry.name: entry for entry in _RESULTS}
+_LIST = replace(
+    _BY_NAME["taskiq"],
+    name="taskiq:list",
+    variant="list",
+    on=("at most once", "no results", "no leases", "no heartbeats"),
+    is_default=False,
+)
+
+ROSTER: Mapping[str, Entry] = _BY_NAME | {entry.name: entry for entry in (_LIST, *_RESULTS)}
 """Every queue by its name. Those with results are the ones that favour themselves by having none."""
 
 FASTEST = ("ardiq", "dramatiq", "taskiq")
@@ -215,13 +223,13 @@ class UnknownQueue(Exception):
     """A name that the roster does not have."""
 
 
-def chosen(only: str | None, *, quick: bool, results: bool) -> list[Entry]:
+def chosen(only: str | None, *, quick: bool, variants: bool) -> list[Entry]:
     """Return what is compared: always we and the limit, then the peers.
 
     Args:
         only: Names of peers, with commas between them; None takes those that the other two say.
         quick: The fastest three.
-        results: Also those that store results.
+        variants: Also their other configurations.
 
     Raises:
         UnknownQueue: If the roster does not have a name.
@@ -234,5 +242,5 @@ def chosen(only: str | None, *, quick: bool, results: bool) -> list[Entry]:
         peers = [entry for entry in peers if entry.name in wanted]
     else:
         modules = FASTEST if quick else [entry.module for entry in peers]
-        peers = [entry for entry in peers if entry.module in modules and (results or entry.is_default)]
+        peers = [entry for entry in peers if entry.module in modules and (variants or entry.is_default)]
     return [ROSTER[OURS], ROSTER[LIMIT], *peers]
