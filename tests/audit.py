@@ -68,6 +68,12 @@ def audit(client: redis.Redis, queue: str) -> list[str]:
     return problems_of(dump(client, queue))
 
 
+def wipe(client: redis.Redis, queue: str) -> None:
+    """Take away everything that the queue has."""
+    for key in client.scan_iter(match=Keys(queue).prefix.replace("{", "\\{") + "*", count=1000):
+        client.delete(key)
+
+
 def problems_of(found: Dump) -> list[str]:
     """Return what is wrong with a queue that was read."""
     if "meta" not in found.values:

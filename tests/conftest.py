@@ -15,7 +15,7 @@ from taskqueue.connect import Connector
 from taskqueue.keys import Keys
 from taskqueue.store import Store
 from taskqueue.testing import FakeClock
-from tests.audit import audit
+from tests.audit import audit, wipe
 from tests.servers import RealServer, available_servers
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -93,6 +93,5 @@ def sound_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with server.client() as client:
         problems = audit(client, name)
-        for key in client.scan_iter(match=Keys(name).prefix.replace("{", "\\{") + "*", count=1000):
-            client.delete(key)
+        wipe(client, name)
     assert problems == []

@@ -23,7 +23,7 @@ from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -185,7 +185,7 @@ class Connector:
                 try:
                     async with asyncio.timeout_at(deadline):
                         await client.ping()
-                except (RedisError, OSError) as error:
+                except (RedisError, RedisClusterException, OSError) as error:
                     # Running out of time says less than what went wrong before.
                     last = last if last is not None and isinstance(error, _OUT_OF_TIME) else _refusal(error)
                 else:

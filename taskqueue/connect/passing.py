@@ -21,6 +21,8 @@ _REFUSED_FOR_NOW: Final = (
     "NOREPLICAS",
     "MISCONF",
     "UNBLOCKED",
+    "MOVED ",
+    "ASK ",
     NO_FUNCTION,
 )
 # The first: a key that a cluster is moving. The second: a WAIT on a master that has just been demoted.
@@ -35,6 +37,7 @@ _RETRIED: Final[tuple[type[Exception], ...]] = (
     redis_errors.MasterDownError,
     redis_errors.MovedError,
     redis_errors.AskError,
+    redis_errors.RedisClusterException,
     ConnectionError,
     TimeoutError,
     OSError,

@@ -12,13 +12,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any, Final
 
 import hiredis
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, DefaultParser
+
+from taskqueue.connect.nodes import connection_to
 
 logger = logging.getLogger("taskqueue.connect")
 
@@ -38,14 +40,16 @@ class Wire:
 
     Args:
         client: A client of redis-py whose connections can be taken over; with any other, such as one
-            of a cluster or of fakeredis, calls go through the client itself.
+            of fakeredis, calls go through the client itself.
+        key: Decides on the node, if the client is one of a cluster: only its slot is asked for.
         reply_timeout: Seconds for a connection to be made, and for each answer.
     """
 
-    def __init__(self, client: Any, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+    def __init__(self, client: Any, *, key: str = "", reply_timeout: float = REPLY_TIMEOUT) -> None:
         self._client = client
+        self._key = key
         is_fake = type(client).__module__.startswith("fakeredis")
-        self._can_take_over = isinstance(client, Redis) and not is_fake
+        self._can_take_over = isinstance(client, Redis | RedisCluster) and not is_fake
         self._reply_timeout = reply_timeout
         self._socket: _Socket | None = None
         self._connecting: asyncio.Task[Exception | None] | None = None
@@ -53,7 +57,7 @@ class Wire:
 
     @property
     def is_direct(self) -> bool:
-        """Whether calls go to one server over one connection, and not to some node of a cluster."""
+        """Whether calls go to the server over one connection, and not through the client."""
         return self._can_take_over
 
     def call(self, *command: Any) -> Awaitable[Any]:
@@ -69,6 +73,17 @@ class Wire:
         if socket is not None and socket.is_open:
             return socket.send(command)
         return self._connect_and_call(command)
+
+    async def call_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands one right behind the other on one connection; an error is in the place of its reply.
+
+        Raises:
+            redis.exceptions.RedisError: If no connection can be made.
+        """
+        socket = await self._open_socket()
+        if socket is None:
+            raise redis_errors.ConnectionError("the connection of this client cannot be taken over")
+        return await asyncio.gather(*map(socket.send, commands), return_exceptions=True)
 
     async def _connect_and_call(self, command: tuple[Any, ...]) -> Any:
         if self._can_take_over:
@@ -105,15 +120,15 @@ class Wire:
         try:
             if self._is_closed:
                 return _closed()
-            connection = self._client.connection_pool.make_connection()
-            try:
-                async with asyncio.timeout(self._reply_timeout):
-                    await connection.connect()
-                self._socket = _taken_over(connection, self._reply_timeout)
-                self._can_take_over = self._socket is not None
-            finally:
-                # Without effect on a connection that was taken over.
-                await connection.disconnect(nowait=True)
+            async with asyncio.timeout(self._reply_timeout):
+                connection = await connection_to(self._client, self._key)
+                try:
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                    self._socket = _taken_over(connection, self._reply_timeout)
+                    self._can_take_over = self._socket is not None
+                finally:
+                    # Without effect on a connection that was taken over.
+                    await connection.disconnect(nowait=True)
         except TimeoutError:
             return redis_errors.TimeoutError(f"no connection within {self._reply_timeout:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
@@ -146,11 +161,13 @@ class BlockingWires:
 
     Args:
         client: As for `Wire`.
+        key: As for `Wire`.
         reply_timeout: Seconds for an answer; longer than any command may wait.
     """
 
-    def __init__(self, client: Any, *, reply_timeout: float) -> None:
+    def __init__(self, client: Any, *, key: str = "", reply_timeout: float) -> None:
         self._client = client
+        self._key = key
         self._reply_timeout = reply_timeout
         self._wires: set[Wire] = set()
         self._idle: list[Wire] = []
@@ -162,15 +179,25 @@ class BlockingWires:
         Raises:
             What `Wire.call` raises.
         """
+        with self._borrowed() as wire:
+            return await wire.call(*command)
+
+    async def call_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Run commands on one wire, one right behind the other; see `Wire.call_all`."""
+        with self._borrowed() as wire:
+            return await wire.call_all(*commands)
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[Wire]:
         if self._is_closed:
             raise _closed()
         if self._idle:
             wire = self._idle.pop()
         else:
-            wire = Wire(self._client, reply_timeout=self._reply_timeout)
+            wire = Wire(self._client, key=self._key, reply_timeout=self._reply_timeout)
             self._wires.add(wire)
         try:
-            return await wire.call(*command)
+            yield wire
         except asyncio.CancelledError:
             # Else what the command waits for would be handed to nobody.
             wire.cut()
@@ -238,9 +265,15 @@ class _Socket(asyncio.Protocol):
 
     def _answer_error(self, future: asyncio.Future[Any], error: Exception) -> None:
         future.set_exception(error)
+        # Who connects again asks for the new place. A master without replicas may have been replaced: the
+        # Sentinels tell it so some ten seconds later.
+        text = str(error)
         if isinstance(error, redis_errors.ReadOnlyError):
-            # A master that was demoted: who connects again asks for the new one.
             self.cut(redis_errors.ConnectionError("the server has become a replica"))
+        elif text.startswith("NOREPLICAS"):
+            self.cut(redis_errors.ConnectionError("the server has lost its replicas"))
+        elif isinstance(error, redis_errors.MovedError) or text.startswith("MOVED "):
+            self.cut(redis_errors.ConnectionError("the queue has moved to another node of the cluster"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()

@@ -53,7 +53,7 @@ class StoreBase:
         self.keys = keys
         self.settings = QueueSettings(Order(), "strict", SCHEMA, "", DEFAULT_RETENTION)
         self._client = client
-        self._waits = BlockingWires(client, reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
+        self._waits = BlockingWires(client, key=keys.meta, reply_timeout=LONGEST_WAIT + REPLY_TIMEOUT)
         self._shebang = shebang
         self._replicas = replicas
         self._wanted: tuple[Order | None, Policy | None, timedelta | None] = (None, None, None)
@@ -187,7 +187,7 @@ class StoreBase:
 
     async def _check_fsync(self) -> None:
         async def read() -> Any:
-            return await self._client.execute_command("CONFIG", "GET", "append*")
+            return await self._caller.wire.call("CONFIG", "GET", "append*")
 
         try:
             found = await self._caller.persist(read, "durability fsync", None)
@@ -207,7 +207,7 @@ class StoreBase:
 
     async def _try_waitaof(self) -> Exception | None:
         try:
-            await self._client.execute_command("WAITAOF", 1, 0, CONFIRM_MS)
+            await self._waits.call("WAITAOF", 1, 0, CONFIRM_MS)
         except redis_errors.ResponseError as error:
             if may_be_retried(error):
                 raise

@@ -11,7 +11,8 @@ reply in time) is simply made again, with full jitter, until `patience` is over;
 | NOSCRIPT                                     | no             | at once, with the source (EVAL) |
 | "Function not found"                         | no             | at once, loaded; later: again   |
 | LOADING READONLY MASTERDOWN CLUSTERDOWN ...  | no             | again                           |
-| TRYAGAIN, "non local key" (a moving slot)    | no: read first | again                           |
+| TRYAGAIN, ASK, "non local key" (moving slot) | no: read first | again                           |
+| MOVED                                        | no             | again, where the slot is now    |
 | BUSY NOREPLICAS MISCONF                      | no             | again                           |
 | a WAIT that a demoted master refuses         | yes            | again                           |
 | OOM                                          | no             | ServerFull                      |
@@ -28,9 +29,10 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import exceptions as redis_errors
+from redis.asyncio import RedisCluster
 
 from taskqueue.connect.passing import NO_FUNCTION, NOT_ALLOWED, may_be_retried
-from taskqueue.connect.wire import REPLY_TIMEOUT, Wire
+from taskqueue.connect.wire import REPLY_TIMEOUT, BlockingWires, Wire
 from taskqueue.errors import QueueCorrupt, ServerFull, ServerUnavailable, ServerUnsuitable, TaskQueueError
 from taskqueue.functions import Library
 from taskqueue.keys import Keys
@@ -80,7 +82,8 @@ class Caller:
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.client = client
-        self.wire = Wire(client)
+        self.wire = Wire(client, key=keys.meta)
+        self._confirming = BlockingWires(client, key=keys.meta, reply_timeout=REPLY_TIMEOUT)
         self.keys = keys
         self.scripts = scripts
         self.patience = patience
@@ -137,6 +140,11 @@ class Caller:
         async def call() -> tuple[Any, Any]:
             # WAIT counts what its own connection wrote; from another one it would say too much.
             async def send(*command: str) -> tuple[Any, Any]:
+                if isinstance(self.client, RedisCluster):
+                    # A pipeline of its client would send WAIT to any node.
+                    commands = ((*command, *arguments), (*confirm, timeout_ms))
+                    reply, confirmed = await self._confirming.call_all(*commands)
+                    return reply, confirmed
                 pipeline = self.client.pipeline(transaction=False)
                 pipeline.execute_command(*command, *arguments)
                 pipeline.execute_command(*confirm, timeout_ms)
@@ -174,7 +182,7 @@ class Caller:
                     return await call()
                 async with asyncio.timeout(within):
                     return await call()
-            except (redis_errors.RedisError, OSError) as error:
+            except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError) as error:
                 spent = loop.time() - started
                 if not may_be_retried(error):
                     raise explained(error, what) from error
@@ -188,8 +196,9 @@ class Caller:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def aclose(self) -> None:
-        """Drop the connection for scripts. The client is left to its owner."""
+        """Drop the connections for scripts. The client is left to its owner."""
         await self.wire.aclose()
+        await self._confirming.aclose()
 
     async def _evaluate(self, script: Script, arguments: list[Any]) -> Any:
         if script.library is not None and self._takes_functions and self.wire.is_direct:

@@ -196,8 +196,8 @@ class WorkerVerbs(StoreBase):
         """Remove a worker that has ended from the list of workers."""
 
         async def remove() -> None:
-            await self._client.zrem(self.keys.workers, worker)
-            await self._client.delete(self.keys.claims(worker), self.keys.inbox(worker))
+            await self._caller.wire.call("ZREM", self.keys.workers, worker)
+            await self._caller.wire.call("DEL", self.keys.claims(worker), self.keys.inbox(worker))
 
         await self._caller.persist(remove, "forget_worker", None)
 

@@ -24,7 +24,7 @@ from taskqueue.contract import TASK_TYPES
 from tests.api.conftest import MAX_QUEUED, SECRET
 from tests.api.live import served
 from tests.api.raw import request, say
-from tests.audit import audit, dump
+from tests.audit import audit, dump, wipe
 from tests.servers import RealServer
 
 LOUD = ("taskqueue", "scheduler", "uvicorn", "asyncio")
@@ -99,7 +99,10 @@ async def resolve(_: str) -> str:
 
 @contextmanager
 def standing(server: RealServer, name: str, *, workers: bool = True, **options: Any) -> Iterator[Standing]:
-    """Let a service stand as long as the context lasts; *options* are those of the service."""
+    """Let a service stand as long as the context lasts; *options* are those of the service.
+
+    What it leaves is audited, and taken away.
+    """
     troubles = Troubles()
     for logger in LOUD:
         logging.getLogger(logger).addHandler(troubles)
@@ -110,6 +113,9 @@ def standing(server: RealServer, name: str, *, workers: bool = True, **options: 
         ):
             made.portal = portal
             yield made
+        with server.client() as client:
+            assert audit(client, name) == []
+            wipe(client, name)
     finally:
         for logger in LOUD:
             logging.getLogger(logger).removeHandler(troubles)

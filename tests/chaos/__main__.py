@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as jsons
 import secrets
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,6 +43,8 @@ def main(
     Exits with 1 if one was broken. A run that is repeated with its seed does the same things in the
     same order; what is under way at that moment is up to the machine.
     """
+    # Whoever is told to end ends everything that was started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 200)
     names = _chosen(only)
     if list_:

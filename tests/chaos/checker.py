@@ -12,8 +12,8 @@
 | `linear`     | no order of the calls about a task explains all of their answers                      |
 | `credits`    | granted is not spent + free, something is held in the end, or the charges add up to else |
 
-`loses` of an excuse takes back what a server promises that goes back in time: what was accepted in
-its window may be lost, and what happened to tasks that were about meanwhile is not judged.
+A server that goes back in time takes promises with it. `rewinds` of an excuse: what was answered about tasks
+that were about meanwhile is not judged. `loses`: what was accepted in that time may be gone as well.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class _Checking:
         self.evidence = evidence
         self.final = final
         self._losses = [excuse for excuse in evidence.excuses if excuse.loses]
+        self._rewinds = [excuse for excuse in evidence.excuses if excuse.loses or excuse.rewinds]
 
     def lost(self) -> Iterator[Violation]:
         for task, submission in self._accepted():
@@ -214,13 +215,13 @@ class _Checking:
 
     def _is_blurred(self, task: str) -> bool:
         """Whether the server may have gone back in time while the task was about."""
-        if not self._losses:
+        if not self._rewinds:
             return False
         submission = self.evidence.submissions.get(task)
         begun = submission.begun_at if submission is not None else 0.0
         reports = self.evidence.reports.get(task, [])
         ended = max((report.end for report in reports), default=NEVER)
-        return any(excuse.begin <= ended and begun <= excuse.end for excuse in self._losses)
+        return any(excuse.begin <= ended and begun <= excuse.end for excuse in self._rewinds)
 
     def _is_explained(self, run: Run, again: Run) -> bool:
         """Whether *run* was given back, or something was done that may make its task run again."""

@@ -116,7 +116,8 @@ class Excuse:
         begin: When it began.
         end: When it was over, with what still comes of it.
         repeats: Processes whose tasks may run again because of it; EVERYONE is all of them.
-        loses: Whether acknowledged writes of this time may be gone.
+        loses: Whether tasks that were accepted in this time may be gone.
+        rewinds: Whether the server may have gone back to what it was: whatever was about is not judged.
         disorders: Whether the order of what started meanwhile says nothing.
     """
 
@@ -125,6 +126,7 @@ class Excuse:
     end: float
     repeats: tuple[str, ...] = ()
     loses: bool = False
+    rewinds: bool = False
     disorders: bool = False
 
     def explains(self, worker: str, begin: float, end: float) -> bool:

@@ -108,8 +108,18 @@ def steps_of(evidence: Evidence, task: str, final: str) -> list[Step]:
         for call in evidence.reads.get(task, ())
         if call.outcome == "ok"
     ]
-    last = max((step.end for step in steps if step.end < NEVER), default=0.0) + 1
+    steps = _distinct(steps)
+    # The last read comes after everything else was begun, whatever became of that.
+    last = max((step.start if step.end == NEVER else step.end for step in steps), default=0.0) + 1
     return [*steps, Step(last, last, "read", word=final)]
+
+
+def _distinct(steps: list[Step]) -> list[Step]:
+    """Leave out calls of unknown fate that others say already: whatever they may do, the first one may."""
+    kept: dict[Step, Step] = {}
+    for step in sorted(steps):
+        kept.setdefault(step._replace(start=0.0) if step.end == NEVER else step, step)
+    return list(kept.values())
 
 
 def _state(answer: Any) -> str:

@@ -74,6 +74,10 @@ class MadeUp:
         details = {"fault": "made up", "begin": begin, "end": end, "repeats": repeats, **causes}
         self.history.notes.append(Note("fault", "laboratory", end, details))
 
+    def killed(self, worker: str, at: float) -> None:
+        """End a worker."""
+        self.history.notes.append(Note("killed", "laboratory", at, {"worker": worker}))
+
     def simple(self, task: str, at: float, worker: str = "w", **given: Any) -> None:
         """Let a task have the plainest of lives, from *at* to *at* + 9."""
         self.enqueue(task, at, **given)

@@ -114,10 +114,11 @@ def _room(claim: ClaimCall, evidence: Evidence) -> dict[str, int]:
 
 def _bands(evidence: Evidence, known: Collection[str]) -> dict[tuple[str, int], _Band]:
     grouped: dict[tuple[str, int], list[tuple[float, float, str]]] = defaultdict(list)
+    rewinds = [excuse for excuse in evidence.excuses if excuse.loses or excuse.rewinds]
     for task, submission in evidence.submissions.items():
         accepted_at = submission.accepted_at
-        # What was accepted in a window of loss may have been lost, and accepted anew in another place.
-        is_blurred = any(each.loses and each.begin <= accepted_at <= each.end for each in evidence.excuses)
+        # It may have been lost, and accepted anew in another place.
+        is_blurred = any(each.begin <= accepted_at <= each.end for each in rewinds)
         if submission.is_plain and accepted_at < NEVER and task in known and not is_blurred:
             waited_until = _waited_until(evidence, task)
             grouped[submission.type, submission.priority].append((accepted_at, waited_until, task))

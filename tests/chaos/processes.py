@@ -97,11 +97,11 @@ class Process:
 
     def freeze(self) -> None:
         """Stop it in its tracks."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -92,6 +92,7 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
     except LaboratoryError as error:
         outcome.failed = str(error)
     finally:
+        outcome.back = laboratory.back
         await laboratory.close()
     return outcome
 
@@ -103,9 +104,9 @@ async def _do(
     while not outcome.times or time.monotonic() < begin + minutes * 60:
         await asyncio.sleep(dice.uniform(0.2, 1.0))
         await fault.inject(laboratory, dice)
-        outcome.back.append(await laboratory.healed())
+        await laboratory.healed()
         outcome.times += 1
-        tell(f"{fault.name} {outcome.times}: back at work after {outcome.back[-1]:.2f} s")
+        tell(f"{fault.name} {outcome.times}: back at work after {laboratory.back[-1]:.2f} s")
     outcome.seconds = time.monotonic() - begin
 
 

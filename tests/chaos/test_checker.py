@@ -218,6 +218,18 @@ def test_a_lost_claim_may_have_lent_a_task(made: MadeUp) -> None:
     assert made.checked().violations == []
 
 
+def test_a_report_whose_answer_was_lost_may_have_counted(made: MadeUp) -> None:
+    """It is the last that is known of the worker, and the task is COMPLETED."""
+    made.enqueue("a", 0)
+    made.claim("w", 2, "a")
+    made.run("w", 4, "a", 5)
+    made.report("w", 6, "a", "", asked="completed")
+
+    assert made.checked().violations == []
+    assert made.checked({"a": "FAILED"}).violations == []
+    assert rules(made.checked({"a": "QUEUED"})) == {"lost"}
+
+
 def test_credits_that_add_up_are_not_objected_to(made: MadeUp) -> None:
     """Ten granted, two spent, nothing held."""
     made.grant("acme", 0, 10)

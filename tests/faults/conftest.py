@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.faults.exploring import Explorer, wipe
+from tests.audit import wipe
+from tests.faults.exploring import Explorer
 from tests.faults.injecting import Injector
 
 

@@ -19,9 +19,8 @@ from typing import Any
 
 import redis
 
-from taskqueue.keys import Keys
 from taskqueue.testing import FakeClock
-from tests.audit import Dump, problems_of
+from tests.audit import Dump, problems_of, wipe
 from tests.faults.draining import drain
 from tests.faults.faults import FAULTS, Fault, Sent
 from tests.faults.injecting import Injector
@@ -229,12 +228,6 @@ class Explorer:
         if state not in self._audited:
             self._audited[state] = problems_of(found)
         return self._audited[state]
-
-
-def wipe(client: redis.Redis, name: str) -> None:
-    """Take away what another story has left of the queue."""
-    for key in client.scan_iter(match=Keys(name).prefix.replace("{", "\\{") + "*", count=1000):
-        client.delete(key)
 
 
 def dumped(snapshot: Snapshot, stage: Stage) -> Dump:

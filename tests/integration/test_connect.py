@@ -284,6 +284,14 @@ async def test_a_cluster_is_reached_through_any_of_its_nodes() -> None:
         await client.aclose()
 
 
+async def test_a_cluster_that_is_not_there_is_unavailable() -> None:
+    """None of its nodes answers; the error names the address."""
+    made = Connector.parse(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+
+    with pytest.raises(ServerUnavailable, match=r"redis\+cluster://127\.0\.0\.1"):
+        await made.open(timeout=0.5)
+
+
 async def test_the_sentinels_are_asked_again_at_every_connect() -> None:
     """The master moves, and connections to the old one break: clients follow without being told."""
     with (

@@ -234,6 +234,18 @@ async def test_a_master_that_was_demoted_is_left() -> None:
             assert accepted(demoted) == 2  # that of the command above, and the new one
 
 
+@on_both_loops
+async def test_a_master_that_has_lost_its_replicas_is_left() -> None:
+    """It may have been replaced, and not know it yet: who connects again asks the Sentinels."""
+    with RealServer(min_replicas_to_write="1") as lonely:
+        async with opened(lonely) as wire:
+            refused, behind = await errors_of(wire.call("SET", "word", "first"), wire.call("GET", "word"))
+            assert await wire.call("GET", "word") is None
+
+    assert str(refused).startswith("NOREPLICAS")
+    assert type(behind) is redis_errors.ConnectionError
+
+
 NONSENSE = [b"%$!\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*1\r\n:x\r\n", b"\0\0"]
 
 

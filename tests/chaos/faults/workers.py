@@ -62,6 +62,16 @@ async def do_nothing(laboratory: Laboratory, dice: Random) -> None:
         await queue.resume()
 
 
+async def replace_worker(
+    laboratory: Laboratory, dice: Random, *, name: str = "", environment: dict[str, str] | None = None
+) -> None:
+    """Start a worker, and then let another one end in order: the one that is named, or any."""
+    worker = laboratory.workers.pop(name or dice.choice(list(laboratory.workers)))
+    await laboratory.add_worker(environment=environment)
+    worker.terminate()
+    await worker.ended(_GRACE + _LATE)
+
+
 WORKERS = (
     Fault("F0", "nothing, but for a pause of the queue", do_nothing),
     Fault("F1", "workers killed, at any moment and at named points", kill),

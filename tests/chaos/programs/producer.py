@@ -26,6 +26,7 @@ from taskqueue import (
     TaskQueue,
     TaskQueueError,
 )
+from taskqueue.errors import ServerFull
 from tests.chaos.controls import take_guard_away
 from tests.chaos.history import Outcome, Recorder
 
@@ -33,7 +34,7 @@ METERED = "metered"
 _CALLERS = 4
 _REMEMBERED = 50
 _PATIENCE = 2.0  # seconds
-_BURST, _BURST_EVERY = 15, 60
+_BURST, _BURST_EVERY = 12, 40
 """Of so many tasks, how many are offered without a pause: else there would be no order to keep."""
 
 
@@ -48,7 +49,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="tasks a second")
     parser.add_argument("--durability", default="memory")
     parser.add_argument("--slowest", type=float, default=2.0, help="seconds that the longest tasks take")
-    parser.add_argument("--bytes", type=int, default=0, help="how much each payload carries along")
+    parser.add_argument("--poor", action="store_true", help="most tasks are of a tenant with few credits")
+    parser.add_argument("--webhooks", default="", help="an address that every task tells of its end")
     parser.add_argument("--interrupt", action="store_true", help="cancel calls of its own at random")
     parser.add_argument("--without", default="", help="a guard that is taken away")
     options = parser.parse_args()
@@ -82,7 +84,7 @@ class Caller:
         self._name = f"{options.name}-{number}"
         self._dice = Random(f"{options.seed} {self._name}")
         self._offers: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
-        self._count = 0
+        self._count = self._dice.randrange(_BURST_EVERY)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Go on until it is told to stop; then finish the task that it is at."""
@@ -106,7 +108,7 @@ class Caller:
             if dice.random() < 0.97
             else dice.uniform(0.5, 1) * (self._options.slowest)
         )
-        payload: dict[str, Any] = {"seconds": seconds, "ballast": "x" * self._options.bytes}
+        payload: dict[str, Any] = {"seconds": seconds}
         offer: dict[str, Any] = {
             "id": f"{self._name}-{self._count}",
             "type": "NOTE" if dice.random() < 0.7 else "OTHER",
@@ -118,7 +120,9 @@ class Caller:
             payload["fails"] = dice.randint(1, 2)
         if dice.random() < 0.05:
             offer["delay"] = timedelta(seconds=dice.uniform(0.1, 1.5))
-        if dice.random() < 0.2:
+        if self._options.webhooks:
+            offer["webhook"] = self._options.webhooks
+        if dice.random() < (0.6 if self._options.poor else 0.2):
             cost = dice.randint(1, 3)
             offer |= {"tenant": METERED, "cost": cost, "hold": cost + 2}
             payload["charge"] = dice.choice([None, dice.randint(0, cost + 2)])
@@ -132,7 +136,7 @@ class Caller:
             type=offer["type"],
             tenant=offer.get("tenant", "default"),
             priority=offer["priority"],
-            plain="delay" not in offer,
+            plain="delay" not in offer and not (self._options.poor and "cost" in offer),
             cost=offer.get("cost", 0),
             hold=offer.get("hold", 0),
         )
@@ -140,6 +144,10 @@ class Caller:
         try:
             await self._perhaps_interrupted(self._queue.enqueue(**offer))
             outcome = "ok"
+        except ServerFull:
+            # It was not stored, and may be when there is room again.
+            outcome = "refused"
+            return False
         except (ServerUnavailable, DurabilityNotReached, TimeoutError):
             return False
         except (InsufficientCredits, QueueFull):

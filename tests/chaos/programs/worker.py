@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import os
 import re
+import resource
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,8 +27,10 @@ from tests.chaos.recording import record_worker
 
 TYPES = ("NOTE", "OTHER")
 DIED = 137
-_LEAK = 64 * 1024 * 1024  # bytes
+_MEGABYTE = 1024 * 1024
+_LEAK = 32 * _MEGABYTE
 _TIRESOME = re.compile(r"(a+)+$")
+_TRIED = 18  # letters, for a first impression; each one more takes twice as long
 
 
 def main() -> None:
@@ -42,11 +46,15 @@ def main() -> None:
     parser.add_argument("--types", default=",".join(TYPES), help="with commas; POISON behaves badly")
     parser.add_argument("--die-at", default="", help="a named point at which it exits")
     parser.add_argument("--die-after", type=int, default=1, help="how often it passes that point before")
+    parser.add_argument("--deliver", action="store_true", help="deliver webhooks too")
+    parser.add_argument("--memory", type=int, default=0, help="MB that it may use beyond what it has")
     parser.add_argument("--without", default="", help="a guard that is taken away")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     if options.without:
         take_guard_away(options.without)
+    if options.memory:
+        limit_memory(options.memory * _MEGABYTE)
     recorder = Recorder(options.folder, options.name)
     passing = death(options.die_at, options.die_after)
     record_worker(recorder, passing)
@@ -81,6 +89,11 @@ def make_scheduler(
     kinds: dict[str, Callable[..., Any]] = dict.fromkeys(TYPES, work) | {"POISON": misbehave}
     for type_ in options.types.split(","):
         add(scheduler, type_, kinds[type_], recorder, passing)
+    if options.deliver:
+        from taskqueue.cli.deliveries import add_deliveries
+        from taskqueue.settings import Settings
+
+        add_deliveries(scheduler, Settings())
     return scheduler
 
 
@@ -131,16 +144,28 @@ async def misbehave(payload: dict[str, Any], context: Context) -> None:
             # The event loop stands still; the heartbeat, in a thread of its own, does not.
             time.sleep(payload["seconds"])
         case "hold the interpreter":
-            # A regular expression that takes for ever keeps every thread of the process from running.
-            begun = time.monotonic()
-            while time.monotonic() < begun + payload["seconds"]:
-                _TIRESOME.match("a" * 23 + "b")
+            hold_interpreter(payload["seconds"])
         case "leak":
-            kept = getattr(misbehave, "kept", [])
-            kept.append(bytearray(_LEAK))
-            misbehave.kept = kept  # type: ignore[attr-defined]
+            kept = []
+            while True:
+                kept.append(bytearray(_LEAK))
         case "ignore":
             await ignore_cancels(payload["seconds"])
+
+
+def hold_interpreter(seconds: float) -> None:
+    """Match a regular expression for about so long: meanwhile no other thread of the process runs."""
+    begun = time.monotonic()
+    _TIRESOME.match("a" * _TRIED + "b")
+    more = max(0, math.ceil(math.log2(seconds / (time.monotonic() - begun))))
+    _TIRESOME.match("a" * (_TRIED + more) + "b")
+
+
+def limit_memory(more: int) -> None:
+    """Let the process have so many bytes more than it has now, and no others."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 async def ignore_cancels(seconds: float) -> None:
