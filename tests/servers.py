@@ -107,6 +107,13 @@ class RealServer:
         """Whether it was started and has not ended, by itself either."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def binary(self) -> str:
+        """The server's program."""
+        binary = _find_binary(self.kind)
+        assert binary is not None, f"no {self.kind} server on this machine"
+        return binary
+
     def start(self) -> None:
         """Start the server and return when it answers, has loaded its data, and is the one we started."""
         assert self._process is None, "this server runs already"
@@ -126,9 +133,7 @@ class RealServer:
                 return
 
     def _start(self) -> None:
-        binary = _find_binary(self.kind)
-        assert binary is not None, f"no {self.kind} server on this machine"
-        words = [binary, *self._first_words(), "--port", str(self.port or 0), "--bind", "127.0.0.1"]
+        words = [self.binary, *self._first_words(), "--port", str(self.port or 0), "--bind", "127.0.0.1"]
         words += ["--unixsocket", self.socket, "--dir", str(self.folder)]
         for name, value in self._options.items():
             words += [f"--{name}", value]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from taskqueue.embedded.layout import Layout, write_text
 from taskqueue.embedded.locks import acquire, release
+from taskqueue.embedded.mending import mend
 from taskqueue.embedded.wire import ask
 
 _PR_SET_PDEATHSIG = 1
@@ -62,6 +63,7 @@ class Server:
         if self._lock is None:
             raise RuntimeError("claim_data() comes first")
         self._layout.data.mkdir(mode=0o700, exist_ok=True)
+        self._mend_after_crash(self._lock)
         arguments = self._arguments(fsync)
         bind_to_parent = _parent_binding()
         # Until the program is there, a SIGTERM for it would go to a handler of ours, and be lost.
@@ -74,6 +76,11 @@ class Server:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._pid = pid
         write_text(self._lock, f"{pid}\n")
+
+    def _mend_after_crash(self, lock: int) -> None:
+        """Mend the data if the last server did not end in order: then its pid is still written down."""
+        if os.fstat(lock).st_size and (cut := mend(self._layout.data, self._binary)):
+            note(f"{cut} bytes of a write that the last server did not finish were cut off")
 
     def has_ended(self) -> bool:
         """Whether the server is not running. Its exit status is said in the log, once."""

@@ -84,7 +84,8 @@ class Process:
         """Return when it is at work."""
 
         def is_ready() -> bool:
-            if not self.is_running:
+            # In this order: one that is to die may have begun, and died already.
+            if not self.is_running and self._ready not in self.log:
                 raise LaboratoryError(f"{self.name} ended: {self.log[-2000:]}")
             return self._ready in self.log
 
