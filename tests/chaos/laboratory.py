@@ -25,6 +25,7 @@ QUEUE = "chaos"
 _WARM_UP = 20  # tasks that ran before anything is done
 _DRAINING = 30.0  # seconds, added to a few leases
 _LOOK = 0.1  # seconds
+_STARTS = 4  # times that a worker is started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,14 @@ class Laboratory:
         self.workers[worker.name] = worker
         await worker.ready()
         return worker
+
+    async def supervised_worker(self) -> Process:
+        """Start a worker, again if it ends before it claims, as one does that finds no server."""
+        for _ in range(_STARTS):
+            with suppress(LaboratoryError):
+                return await self.add_worker()
+            self.forget_last_worker()
+        return await self.add_worker()
 
     async def add_producer(self, *words: str, environment: dict[str, str] | None = None) -> Process:
         """Start a producer, and return when it offers tasks."""
@@ -202,6 +211,16 @@ class Laboratory:
             LaboratoryError: If a worker has not within *limit* seconds.
         """
         self.recorder.note("healed", workers=sorted(self.workers))
+        since = time.monotonic()
+        await self.all_at_work(limit)
+        self.back.append(time.monotonic() - since)
+
+    async def all_at_work(self, limit: float = 30.0) -> None:
+        """Return when every worker has started something.
+
+        Raises:
+            LaboratoryError: If a worker has not within *limit* seconds.
+        """
         since, follower = time.monotonic(), Follower(self.folder)
         silent = set(self.workers)
         while silent:
@@ -210,7 +229,6 @@ class Laboratory:
             if silent and time.monotonic() > since + limit:
                 raise LaboratoryError(f"not back at work within {limit:g} s: {sorted(silent)}")
             await asyncio.sleep(_LOOK)
-        self.back.append(time.monotonic() - since)
 
     async def goes_on(self, count: int, timeout: float = 30.0) -> None:
         """Return when so many more tasks have ended in handlers."""

@@ -32,6 +32,8 @@ async def hold_interpreter(laboratory: Laboratory, dice: Random) -> None:
     begin = time.monotonic()
     async with _poison(laboratory, "hold the interpreter", 2 * laboratory.setup.lease) as (queue, task):
         await _ended(laboratory, queue, task)
+    # The task may have ended on another worker, long before the one that it holds comes to.
+    await laboratory.all_at_work()
     laboratory.fault("hold", begin, repeats=[EVERYONE])
 
 

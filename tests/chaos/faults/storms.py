@@ -13,6 +13,7 @@ from tests.chaos.faults.servers import forget, kill_always, restart, stand_still
 from tests.chaos.faults.workers import freeze, kill
 from tests.chaos.laboratory import Laboratory
 from tests.chaos.places import OneServer
+from tests.chaos.processes import LaboratoryError
 
 _GROUPS: tuple[tuple[Inject, ...], ...] = (
     (kill, freeze),
@@ -29,10 +30,13 @@ async def storm(laboratory: Laboratory, dice: Random) -> None:
         await asyncio.sleep(seconds)
         await inject(laboratory, own)
 
-    async with asyncio.TaskGroup() as group:
-        for choices in _GROUPS:
-            own = Random(dice.random())
-            group.create_task(later(own.choice(choices), own.uniform(0, 2), own))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for choices in _GROUPS:
+                own = Random(dice.random())
+                group.create_task(later(own.choice(choices), own.uniform(0, 2), own))
+    except* LaboratoryError as failures:
+        raise LaboratoryError("; ".join(map(str, failures.exceptions))) from failures
     # Together they may keep a worker away for longer than its lease, which none of them does alone.
     laboratory.fault("storm", begin, repeats=[EVERYONE])
 

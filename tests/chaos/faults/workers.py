@@ -29,7 +29,7 @@ async def kill(laboratory: Laboratory, dice: Random) -> None:
         laboratory.kill_worker(worker)
     laboratory.fault("kill", begin, repeats=[worker.name])
     if len(laboratory.workers) < laboratory.setup.workers:
-        await laboratory.add_worker()
+        await laboratory.supervised_worker()
 
 
 async def freeze(laboratory: Laboratory, dice: Random) -> None:
