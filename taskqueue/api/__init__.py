@@ -5,10 +5,37 @@
 
 `docs/http.md` tells what every endpoint takes and gives, and what was decided where the contract
 leaves it open.
+
+The names are imported when they are first used: a worker that delivers webhooks needs the shape of
+their bodies, and not the 17 MB of the web framework.
 """
 
-from taskqueue.api.app import create_app
-from taskqueue.api.options import ApiOptions
-from taskqueue.api.schemas import finished_body
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskqueue.api.app import create_app
+    from taskqueue.api.options import ApiOptions
+    from taskqueue.api.schemas import finished_body
 
 __all__ = ["ApiOptions", "create_app", "finished_body"]
+
+_HOME_OF = {
+    "ApiOptions": "taskqueue.api.options",
+    "create_app": "taskqueue.api.app",
+    "finished_body": "taskqueue.api.schemas",
+}
+
+# Type checkers know the names from above, and shall report any other.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """Name what can be imported, used or not."""
+        return sorted({*globals(), *__all__})
