@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test lint types demo bench crash
+.PHONY: help setup check test lint types demo bench crash chaos
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,3 +38,6 @@ bench: setup ## Run the benchmarks: a table, and JSON
 
 crash: setup ## Run the crash tests, the slow ones and the long runs under faults included
 	$(BIN)/pytest tests/crash -m ''
+
+chaos: setup ## Do every fault to a queue under load, and judge what comes of it
+	$(BIN)/python -m tests.chaos
