@@ -11,6 +11,7 @@ from benchmarks.marks import Marks
 from benchmarks.probe import Cost
 from benchmarks.workers import Worker, until
 from taskqueue import TaskQueue
+from taskqueue.partitions import PartitionedQueue
 
 _PATIENCE = 300.0
 _POLL = 0.01
@@ -48,13 +49,14 @@ async def drain(
             async with running as crew:
                 with bench.probe.cost() as cost:
                     await queue.resume(type=TYPE)
-                    await _all_started(marks, crew)
-                    await _all_stored(queue)
+                    await all_started(marks, crew)
+                    await all_stored(queue)
             started, ended = marks.last_start - marks.first_start, marks.last_end - marks.first_start
         return Drained(started / 1e9, ended / 1e9, sum(worker.cpu for worker in crew), cost)
 
 
-async def _all_stored(queue: TaskQueue) -> None:
+async def all_stored(queue: TaskQueue | PartitionedQueue) -> None:
+    """Return when nothing of the queue runs any more."""
     async with asyncio.timeout(_PATIENCE):
         while True:
             if not (await queue.stats()).processing:
@@ -62,7 +64,8 @@ async def _all_stored(queue: TaskQueue) -> None:
             await asyncio.sleep(_POLL)
 
 
-async def _all_started(marks: Marks, crew: list[Worker]) -> None:
+async def all_started(marks: Marks, crew: list[Worker]) -> None:
+    """Return when every task has started."""
     starts, count, at = marks.starts, marks.tasks, 0
 
     def is_so() -> bool:

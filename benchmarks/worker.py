@@ -45,7 +45,9 @@ def _handler(marks: Marks, seconds: float) -> Handler:
 
 
 async def _work(options: argparse.Namespace, marks: Marks) -> None:
-    scheduler = Scheduler(name=options.name, concurrency=options.concurrency)
+    scheduler = Scheduler(
+        name=options.name, concurrency=options.concurrency, partitions=options.partitions or None
+    )
     scheduler.handler(TYPE)(_handler(marks, options.seconds))
     async with scheduler:
         print("ready", flush=True)
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--marks", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--partitions", type=int, default=0)
     options = parser.parse_args()
     # The server of a benchmark may well have its append-only file off; once is enough to say so.
     logging.getLogger("taskqueue").setLevel(logging.ERROR)

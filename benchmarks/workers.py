@@ -40,12 +40,13 @@ class Worker:
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, url: str, name: str, marks: Marks, *, concurrency: int, seconds: float
+        cls, url: str, name: str, marks: Marks, *, concurrency: int, seconds: float, partitions: int
     ) -> AsyncIterator[Worker]:
         """Yield a worker that is about to claim; it has ended when the block is left."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.worker", "--name", name, "--marks", str(marks.path)),
             *("--concurrency", str(concurrency), "--seconds", str(seconds)),
+            *("--partitions", str(partitions)),
             stdin=PIPE,
             stdout=PIPE,
             cwd=_ROOT,
@@ -90,7 +91,14 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    count: int, url: str, name: str, marks: Marks, *, concurrency: int, seconds: float = 0.0
+    count: int,
+    url: str,
+    name: str,
+    marks: Marks,
+    *,
+    concurrency: int,
+    seconds: float = 0.0,
+    partitions: int = 0,
 ) -> AsyncIterator[list[Worker]]:
     """Run so many worker processes for the length of a block.
 
@@ -101,11 +109,14 @@ async def workers(
         marks: Where their handlers note when they were called.
         concurrency: Tasks at once in each.
         seconds: How long a task takes; 0: it returns at once.
+        partitions: How many the queue has; 0: it is an ordinary one.
     """
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                Worker.started(url, name, marks, concurrency=concurrency, seconds=seconds)
+                Worker.started(
+                    url, name, marks, concurrency=concurrency, seconds=seconds, partitions=partitions
+                )
             )
             for _ in range(count)
         ]

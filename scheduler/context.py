@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scheduler.run import Run
+from scheduler.work import Work
 from taskqueue.codec import MAX_PAYLOAD, encode_value
 from taskqueue.errors import InvalidSetting, ServerUnavailable
 from taskqueue.queue import TaskQueue
-from taskqueue.store import Store, Verdict
+from taskqueue.store import Verdict
 from taskqueue.task import Task
 
 logger = logging.getLogger("scheduler.context")
@@ -29,14 +30,14 @@ class Surroundings:
     Args:
         store: Where progress is stored.
         state: What the lifespan yielded.
-        queue: The queue that the scheduler works on.
+        queue: The queue that the scheduler works on; None if it has partitions.
         on_stale: Called in the event loop with a run whose lease turned out to be lost.
     """
 
     __slots__ = ("is_over", "loop", "on_stale", "queue", "state", "store", "thread")
 
     def __init__(
-        self, store: Store, state: Any, on_stale: Callable[[Run], None], queue: TaskQueue | None = None
+        self, store: Work, state: Any, on_stale: Callable[[Run], None], queue: TaskQueue | None = None
     ) -> None:
         self.queue = queue
         self.loop = asyncio.get_running_loop()
@@ -112,13 +113,15 @@ class Context:
         """The queue that this task came from, to enqueue what follows; for async handlers.
 
         Raises:
-            InvalidSetting: In a handler of a thread: the queue belongs to the scheduler's event loop.
+            InvalidSetting: In a handler of a thread: the queue belongs to the scheduler's event loop. And
+                of a partitioned queue, which the lifespan can open and hand over as `state`.
         """
         surroundings = self._surroundings
         if surroundings.queue is None or threading.get_ident() != surroundings.thread:
-            raise InvalidSetting(
-                "queue", self.task.type, "used in an async handler; a sync one connects a BlockingTaskQueue"
-            )
+            rule = "used in an async handler; a sync one connects a BlockingTaskQueue"
+            if surroundings.queue is None:
+                rule = "left alone where the queue has partitions: the lifespan opens a PartitionedQueue"
+            raise InvalidSetting("queue", self.task.type, rule)
         return surroundings.queue
 
     @property

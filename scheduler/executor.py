@@ -23,9 +23,10 @@ from scheduler.results import error_of_exception, error_of_payload
 from scheduler.run import Run, Stop
 from scheduler.slots import Slots
 from scheduler.threads import DaemonThreads
+from scheduler.work import Work
 from taskqueue.errors import QueueCorrupt
 from taskqueue.queue import TaskQueue
-from taskqueue.store import ClaimedTask, Store
+from taskqueue.store import ClaimedTask
 from taskqueue.task import TaskError
 
 logger = logging.getLogger("scheduler.executor")
@@ -57,7 +58,7 @@ class Executor:
         self,
         slots: Slots,
         outcomes: Outcomes,
-        store: Store,
+        store: Work,
         *,
         state: Any = None,
         queue: TaskQueue | None = None,

@@ -41,6 +41,7 @@ class Heartbeat:
         lost: Told about leases that another worker has, or whose task has ended.
         cancelled: Told about leases whose task was cancelled.
         random: Source of chance for the jitter.
+        is_here: Says of a run whether its lease is one of this store; None: all are.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Heartbeat:
         lost: Tell,
         cancelled: Tell,
         random: Random,
+        is_here: Callable[[Run], bool] | None = None,
     ) -> None:
         self._store = store
         self._worker = worker
         self._runs = runs
+        self._is_here = is_here
         self._lease = lease
         self._interval = interval
         self._grace = grace
@@ -93,6 +96,8 @@ class Heartbeat:
         return self._interval * self._random.uniform(0.9, 1.0)
 
     def _is_due(self, run: Run, now: float) -> bool:
+        if self._is_here is not None and not self._is_here(run):
+            return False
         # What was claimed just now has most of its lease left. Short tasks are never extended at all.
         if now - run.claimed_at < self._interval / 2:
             return False

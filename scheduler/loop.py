@@ -28,9 +28,10 @@ from scheduler.outcomes import Outcomes
 from scheduler.run import Stop
 from scheduler.slots import Slots
 from scheduler.starter import Starter
-from scheduler.waker import Waker
+from scheduler.waker import Waker, Wakers
+from scheduler.work import Work
 from taskqueue.errors import ServerUnavailable
-from taskqueue.store import Claim, ClaimedTask, ClaimRequest, Completion, Ended, Failure, Release, Store
+from taskqueue.store import Claim, ClaimedTask, ClaimRequest, Completion, Ended, Failure, Release
 
 logger = logging.getLogger("scheduler.loop")
 
@@ -99,7 +100,7 @@ class ClaimLoop:
     """Keeps the slots of one scheduler busy.
 
     Args:
-        store: The queue.
+        store: The queue, or its partitions.
         slots: Counts what runs here.
         executor: Runs what is claimed.
         outcomes: Holds what is to be reported.
@@ -113,12 +114,12 @@ class ClaimLoop:
 
     def __init__(
         self,
-        store: Store,
+        store: Work,
         *,
         slots: Slots,
         executor: Executor,
         outcomes: Outcomes,
-        waker: Waker,
+        waker: Waker | Wakers,
         bell: Bell,
         outage: Outage,
         worker: str,
@@ -246,9 +247,14 @@ class ClaimLoop:
         lease_ms, chains = round(self._lease * 1000), self._slots.chains
         return ClaimRequest(self._worker, next(self._requests), slots, limit, lease_ms, chains)
 
-    def _answered(self, tick: Tick, reports: Sequence[Report], words: list[Ended]) -> None:
-        tick.answered += words
+    def _answered(self, tick: Tick, reports: Sequence[Report], words: Sequence[Ended | None]) -> None:
         for report, word in zip(reports, words, strict=True):
+            if word is None:
+                # Its partition is away, and rings when it is back.
+                if not self._is_abandoned:
+                    self._outcomes.again(report)
+                continue
+            tick.answered.append(word)
             self._executor.reported(report.id, report.token)
             if word == "stale":
                 logger.warning(

@@ -16,9 +16,14 @@ _RECONNECT = Exponential(base=timedelta(milliseconds=100), cap=timedelta(seconds
 
 
 class Outage:
-    """One for a whole scheduler: many of its parts, in two threads, notice the same outage."""
+    """One for a whole scheduler: many of its parts, in two threads, notice the same outage.
 
-    def __init__(self) -> None:
+    Args:
+        server: What messages call the server; each partition of a queue has an outage of its own.
+    """
+
+    def __init__(self, server: str = "the server") -> None:
+        self._server = server
         self._lock = threading.Lock()
         self._since: float | None = None
 
@@ -33,7 +38,7 @@ class Outage:
             if self._since is not None:
                 return
             self._since = time.monotonic()
-        logger.warning("the server is away; running handlers go on, their results are kept: %s", error)
+        logger.warning("%s is away; running handlers go on, their results are kept: %s", self._server, error)
 
     def over(self) -> None:
         """Log that the server is back, if it was away."""
@@ -42,7 +47,7 @@ class Outage:
         with self._lock:
             since, self._since = self._since, None
         if since is not None:
-            logger.info("the server is back after %.1f s", time.monotonic() - since)
+            logger.info("%s is back after %.1f s", self._server, time.monotonic() - since)
 
 
 def retry_delay(failures: int, random: Random) -> float:

@@ -77,6 +77,16 @@ class Outcomes:
         self._bytes = sum(len(done.result) for done in self._batch.completions)
         return batch
 
+    def again(self, report: Completion | Failure | Release) -> None:
+        """Keep a report that was not answered, for a later call; rings for nobody."""
+        if isinstance(report, Completion):
+            self._batch.completions.append(report)
+            self._bytes += len(report.result)
+        elif isinstance(report, Failure):
+            self._batch.failures.append(report)
+        else:
+            self._batch.releases.append(report)
+
     def settle(self, run: Run, value: Any, error: BaseException | None) -> bool:
         """Decide what is reported about a handler that has ended.
 

@@ -29,6 +29,7 @@ from scheduler.slots import Defaults
 from scheduler.worker import Plan, Worker
 from taskqueue.errors import InvalidSetting
 from taskqueue.names import check_queue_name
+from taskqueue.partitions import MOST_PARTITIONS, PartitionedQueue
 from taskqueue.queue import TaskQueue
 from taskqueue.ranking import Policy
 from taskqueue.settings import (
@@ -74,7 +75,9 @@ class Scheduler:
         lifespan: An async context manager function, called with nothing or with the scheduler. What it
             yields is `Context.state`; it ends when the last handler has.
         policy: The policy that the queue must have; None follows the queue.
-        queue: An open queue to share in place of *url*, *name* and *policy*; it is not closed here.
+        queue: An open queue to share in place of *url*, *name*, *policy* and *partitions*; it is not
+            closed here.
+        partitions: How many partitions the queue has, where it is a `PartitionedQueue`.
 
     Raises:
         InvalidSetting: If an option breaks its rule.
@@ -95,11 +98,19 @@ class Scheduler:
         middleware: Iterable[Middleware] = (),
         lifespan: Lifespan | None = None,
         policy: str | Policy | None = None,
-        queue: TaskQueue | None = None,
+        queue: TaskQueue | PartitionedQueue | None = None,
+        partitions: int | None = None,
     ) -> None:
-        if queue is not None and (url is not None or policy is not None or name != DEFAULT_NAME):
-            raise InvalidSetting("queue", queue, "given alone: it has its own url, name and policy")
-        self._url, self._policy, self._queue = url, policy, queue
+        if queue is not None and (
+            url is not None or policy is not None or partitions is not None or name != DEFAULT_NAME
+        ):
+            rule = "given alone: it has its own url, name, policy and partitions"
+            raise InvalidSetting("queue", queue, rule)
+        if partitions is not None:
+            check_count("partitions", partitions, MOST_PARTITIONS)
+            if policy is not None:
+                raise InvalidSetting("policy", policy, "left out: a partitioned queue is strict")
+        self._url, self._policy, self._queue, self._partitions = url, policy, queue, partitions
         self._name = check_queue_name(name)
         self._lease = check_duration("lease", lease, lowest=SHORTEST_LEASE, highest=LONGEST_LEASE)
         self._heartbeat = self._lease / 3
@@ -270,9 +281,11 @@ class Scheduler:
             self._worker = self._loop = None
             self._handlers.thaw()
 
-    def _opened(self) -> AbstractAsyncContextManager[TaskQueue]:
+    def _opened(self) -> AbstractAsyncContextManager[TaskQueue | PartitionedQueue]:
         if self._queue is not None:
             return nullcontext(self._queue)
+        if self._partitions is not None:
+            return PartitionedQueue.connect(self._url, name=self._name, partitions=self._partitions)
         return TaskQueue.connect(self._url, name=self._name, policy=self._policy)
 
     def _checked_lifespan(self, lifespan: Any) -> Callable[[], AbstractAsyncContextManager[Any]] | None:

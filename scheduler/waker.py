@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from random import Random
 
 from scheduler.bell import Bell
@@ -62,19 +62,20 @@ class Waker:
         self._waits: set[asyncio.Task[None]] = set()
         self._failures = 0
 
-    def arm(self, types: Collection[str]) -> None:
+    def arm(self, types: Collection[str], until: float | None = None) -> None:
         """See to it that something new of these types is noticed.
 
         Call this when the last firing was handled by a claim, never before.
 
         Args:
             types: The types that have free slots and nothing to run.
+            until: When the wait is to end, on the monotonic clock; None leaves it to chance.
         """
         idle = [type_ for type_ in types if type_ not in self._waiting]
         if not idle:
             return
         now = time.monotonic()
-        timeout = self._longest * self._random.uniform(SHORTEST / LONGEST, 1.0)
+        timeout = self.patience() if until is None else until - now
         if self._waiting:
             if min(self._waiting.values()) - now < _TOGETHER:
                 return
@@ -84,6 +85,10 @@ class Waker:
         wait = asyncio.get_running_loop().create_task(self._wait(idle, timeout))
         self._waits.add(wait)
         wait.add_done_callback(self._waits.discard)
+
+    def patience(self) -> float:
+        """Return how long a wait may last, in seconds; drawn anew each time."""
+        return self._longest * self._random.uniform(SHORTEST / LONGEST, 1.0)
 
     def take(self) -> set[str]:
         """Return the types that were woken since the last time; a claim must name all of them."""
@@ -115,3 +120,33 @@ class Waker:
         for type_ in types:
             del self._waiting[type_]
         self._bell.ring()
+
+
+class Wakers:
+    """The wakers of the partitions of a queue, as one.
+
+    Their waits end together, because each end makes the claim loop look at all partitions.
+
+    Args:
+        wakers: One for each partition; all ring the same bell.
+    """
+
+    def __init__(self, wakers: Sequence[Waker]) -> None:
+        self._wakers = wakers
+        self._until = 0.0
+
+    def arm(self, types: Collection[str]) -> None:
+        """See to it that something new of these types is noticed in any partition."""
+        now = time.monotonic()
+        if self._until - now < _TOGETHER:
+            self._until = now + self._wakers[0].patience()
+        for each in self._wakers:
+            each.arm(types, self._until)
+
+    def take(self) -> set[str]:
+        """Return the types that were woken since the last time, in whichever partition."""
+        return set().union(*(each.take() for each in self._wakers))
+
+    async def close(self) -> set[str]:
+        """End every wait, and return the types whose markers may have been taken by that."""
+        return set().union(*await asyncio.gather(*(each.close() for each in self._wakers)))

@@ -26,11 +26,14 @@ from scheduler.loop import ClaimLoop, Summary
 from scheduler.maintenance import maintenance_duties
 from scheduler.outage import Outage
 from scheduler.outcomes import Outcomes
+from scheduler.partitions import Home, PartitionedWork, partition_of
 from scheduler.registry import Registration
-from scheduler.run import Stop
+from scheduler.run import Run, Stop
 from scheduler.slots import Defaults, Slots
-from scheduler.waker import LONGEST, Waker
+from scheduler.waker import LONGEST, Waker, Wakers
+from scheduler.work import Work
 from taskqueue.errors import ServerUnavailable
+from taskqueue.partitions import PartitionedQueue
 from taskqueue.queue import TaskQueue
 from taskqueue.store import Store
 
@@ -69,14 +72,16 @@ class Plan:
 
 
 class Worker:
-    """One run of a scheduler on an open queue.
+    """One run of a scheduler on an open queue, or on all partitions of one.
 
     Args:
         plan: What to run, and how.
         opened: Opens the queue, or hands over one that is open.
     """
 
-    def __init__(self, plan: Plan, opened: Callable[[], AbstractAsyncContextManager[TaskQueue]]) -> None:
+    def __init__(
+        self, plan: Plan, opened: Callable[[], AbstractAsyncContextManager[TaskQueue | PartitionedQueue]]
+    ) -> None:
         self.name = new_worker_name()
         self._plan = plan
         self._opened = opened
@@ -107,14 +112,23 @@ class Worker:
                 await stack.enter_async_context(lifespan())
             return await self._work(queue, state, burst=burst, ready=ready)
 
-    async def _work(self, queue: TaskQueue, state: Any, *, burst: bool, ready: Callable[[], None]) -> Summary:
-        plan, store, bell = self._plan, queue.store, Bell()
+    async def _work(
+        self, queue: TaskQueue | PartitionedQueue, state: Any, *, burst: bool, ready: Callable[[], None]
+    ) -> Summary:
+        plan, bell = self._plan, Bell()
+        homes = self._homes_of(queue)
         slots = Slots(map(failing_over, plan.registrations), plan.defaults)
         outcomes = Outcomes(bell.ring, self._random)
-        executor = Executor(slots, outcomes, store, state=state, queue=queue, middleware=plan.middleware)
-        waker = Waker(store, bell, self._outage, self._random, longest=_BURST_WAIT if burst else LONGEST)
+        work: Work = homes[0].store
+        if len(homes) > 1:
+            work = PartitionedWork(homes, runs=lambda: executor.runs, ring=bell.ring, random=self._random)
+        own = queue if isinstance(queue, TaskQueue) else None
+        executor = Executor(slots, outcomes, work, state=state, queue=own, middleware=plan.middleware)
+        longest = _BURST_WAIT if burst else LONGEST
+        wakers = [Waker(each.store, bell, each.outage, self._random, longest=longest) for each in homes]
+        waker = Wakers(wakers) if len(homes) > 1 else wakers[0]
         loop = self._loop = ClaimLoop(
-            store,
+            work,
             slots=slots,
             executor=executor,
             outcomes=outcomes,
@@ -127,52 +141,49 @@ class Worker:
         )
         if self._stop_within is not None:
             loop.stop(self._stop_within)
-        serve = partial(self._serve_duties, queue, executor, asyncio.get_running_loop())
-        background = Background(serve, bell.crash, threaded=not _is_in_process(queue))
+        serve = partial(self._serve_duties, homes, executor, asyncio.get_running_loop())
+        background = Background(serve, bell.crash, threaded=not _is_in_process(homes[0].queue))
         try:
             await background.start()
             self._greet(queue)
             ready()
-            return await loop.run(partial(_burst_is_over, store, slots) if burst else None)
+            return await loop.run(partial(_burst_is_over, homes, slots) if burst else None)
         finally:
             # After a crash or a cancel handlers may still run; in an orderly end none does.
             executor.stop_all(Stop.SHUTDOWN)
             executor.close()
             await waker.close()
+            if isinstance(work, PartitionedWork):
+                await work.close()
             await background.stop()
-            await self._say_goodbye(store)
+            await self._say_goodbye(homes)
+
+    def _homes_of(self, queue: TaskQueue | PartitionedQueue) -> list[Home]:
+        if isinstance(queue, TaskQueue):
+            return [Home(queue, self._outage)]
+        named = ((each, f"the server of partition {each.name!r}") for each in queue.partitions)
+        return [Home(each, Outage(server)) for each, server in named]
 
     async def _serve_duties(
         self,
-        queue: TaskQueue,
+        homes: Sequence[Home],
         executor: Executor,
-        home: asyncio.AbstractEventLoop,
+        loop: asyncio.AbstractEventLoop,
         ready: Callable[[], None],
         stopping: asyncio.Event,
     ) -> None:
-        """Run every background duty until *stopping* is set; in a thread, with a client of its own."""
-        plan, random = self._plan, Random()  # noqa: S311  jitter
+        """Run every background duty until *stopping* is set; in a thread, with clients of its own."""
+        random, here = Random(), asyncio.get_running_loop()  # noqa: S311  jitter
         async with AsyncExitStack() as stack:
-            store = queue.store
-            if not _is_in_process(queue):
-                store = await stack.enter_async_context(_second_store(queue))
-            cancelled = _in_loop(home, executor.cancel)
-            heartbeat = Heartbeat(
-                store,
-                self.name,
-                executor.runs,
-                lease=plan.lease,
-                interval=plan.heartbeat,
-                grace=plan.grace,
-                lost=_in_loop(home, executor.lost),
-                cancelled=cancelled,
-                random=random,
-            )
-            inbox = Inbox(store, self.name, cancelled=cancelled)
-            duties: list[Duty[Any]] = [heartbeat, inbox, *maintenance_duties(store, random, plan.lease)]
-            loop = asyncio.get_running_loop()
-            tasks = [loop.create_task(repeat(duty, self._outage, random)) for duty in duties]
-            stop = loop.create_task(stopping.wait())
+            tasks = []
+            for number, home in enumerate(homes):
+                store = home.store
+                if not _is_in_process(home.queue):
+                    store = await stack.enter_async_context(_second_store(home.queue))
+                is_here = None if len(homes) == 1 else partial(_is_of, number)
+                duties = self._duties(store, executor, loop, random, is_here)
+                tasks += [here.create_task(repeat(duty, home.outage, random)) for duty in duties]
+            stop = here.create_task(stopping.wait())
             try:
                 ready()
                 await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -182,22 +193,48 @@ class Worker:
             if crashes:
                 raise crashes[0]
 
-    def _greet(self, queue: TaskQueue) -> None:
+    def _duties(
+        self,
+        store: Store,
+        executor: Executor,
+        loop: asyncio.AbstractEventLoop,
+        random: Random,
+        is_here: Callable[[Run], bool] | None,
+    ) -> list[Duty[Any]]:
+        plan, cancelled = self._plan, _in_loop(loop, executor.cancel)
+        heartbeat = Heartbeat(
+            store,
+            self.name,
+            executor.runs,
+            lease=plan.lease,
+            interval=plan.heartbeat,
+            grace=plan.grace,
+            lost=_in_loop(loop, executor.lost),
+            cancelled=cancelled,
+            random=random,
+            is_here=is_here,
+        )
+        inbox = Inbox(store, self.name, cancelled=cancelled)
+        return [heartbeat, inbox, *maintenance_duties(store, random, plan.lease)]
+
+    def _greet(self, queue: TaskQueue | PartitionedQueue) -> None:
         plan = self._plan
         logger.info(
             "worker %s runs queue %r at %s: up to %d tasks at once, handlers for %s",
             self.name,
             queue.name,
-            queue.connector.url_shown,
+            queue.url,
             plan.defaults.concurrency,
             ", ".join(sorted(each.type for each in plan.registrations)),
         )
 
-    async def _say_goodbye(self, store: Store) -> None:
-        if not self._outage.is_on:
+    async def _say_goodbye(self, homes: Sequence[Home]) -> None:
+        for home in homes:
+            if self._outage.is_on or home.outage.is_on:
+                continue
             try:
                 async with asyncio.timeout(_GOODBYE):
-                    await store.forget_worker(self.name)
+                    await home.store.forget_worker(self.name)
             except (ServerUnavailable, TimeoutError) as error:
                 logger.debug("worker %s is forgotten later: %r", self.name, error)
         logger.info("worker %s has ended", self.name)
@@ -227,12 +264,17 @@ async def _second_store(queue: TaskQueue) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def _burst_is_over(store: Store, slots: Slots) -> bool:
+async def _burst_is_over(homes: Sequence[Home], slots: Slots) -> bool:
     """Whether no task of the handlers' types is QUEUED, delayed or in its backoff."""
-    for type_ in slots.handlers:
-        if (await store.stats(type=type_)).queued:
-            return False
+    for home in homes:
+        for type_ in slots.handlers:
+            if (await home.store.stats(type=type_)).queued:
+                return False
     return True
+
+
+def _is_of(partition: int, run: Run) -> bool:
+    return partition_of(run.token) == partition
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, tell: Tell) -> Tell:

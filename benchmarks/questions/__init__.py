@@ -19,6 +19,7 @@ from benchmarks.questions import (
     lanes,
     latency,
     memory,
+    partitions,
     slow,
     waiting,
 )
@@ -50,6 +51,7 @@ QUESTIONS: Mapping[str, Question] = {
     "dead": Question("What do others lose to a dead provider's backlog?", dead.measure),
     "fair": Question("How long do small tenants wait beside a large one?", fair.measure),
     "slow": Question("How well are slots used by tasks that take their time?", slow.measure),
+    "partitions": Question("What do three nodes bring, and partitions cost?", partitions.measure),
     "http": Question("How much does the HTTP service take in a second?", http.measure),
     "waiting": Question("What do a thousand clients cost that wait for results?", waiting.measure),
     "idle": Question("What does a worker cost that has nothing to do?", idle.measure),

@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from socket import gaierror
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster, UnixDomainSocketConnection
@@ -190,7 +191,8 @@ class Connector:
                     last = last if last is not None and isinstance(error, _OUT_OF_TIME) else _refusal(error)
                 else:
                     return
-                if not may_be_retried(last) or loop.time() + pause >= deadline:
+                is_final = not may_be_retried(last) or _unverified(last) is not None
+                if is_final or loop.time() + pause >= deadline:
                     raise self._unavailable(last, loop.time() - began) from last
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -317,6 +319,8 @@ def _refusal(error: Exception) -> Exception:
 
 def _in_words(error: Exception) -> str:
     """Say what happened as a person would; redis-py quotes the numbers of the system."""
+    if (unverified := _unverified(error)) is not None:
+        return f"its certificate was refused: {unverified.verify_message}"
     cause = error.__cause__ or error.__context__
     for kind, words in _WORDS.items():
         if isinstance(cause, kind):
@@ -324,7 +328,20 @@ def _in_words(error: Exception) -> str:
     return str(error) or "no answer"
 
 
+def _unverified(error: BaseException) -> SSLCertVerificationError | None:
+    """Return what was wrong with the server's certificate, if that was the reason."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 def _advice(error: Exception) -> str:
+    if _unverified(error) is not None:
+        return (
+            "Name in ssl_ca_certs= who signed it, and in the URL a host that it is for; see the section about "
+            "TLS in docs/security.md."
+        )
     if isinstance(error, AuthenticationError):
         return "Check the user and the password in the URL."
     if isinstance(error, ResponseError):

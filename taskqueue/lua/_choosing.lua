@@ -5,7 +5,7 @@
 local INDEX_WINDOW = 32
 
 local taken, opened = {}, {}
-local limit_of_claim, virtual_of_claim
+local limit_of_claim, virtual_of_claim, lowest_of_claim
 
 -- Puts the next lane of a type's index on the heap, unopened: an entry with a rank and no tasks.
 local function next_lane(want)
@@ -111,6 +111,10 @@ local function choose_tasks()
       return
     end
     local rank = entry.rank
+    if lowest_of_claim and priority_of(rank) < lowest_of_claim then
+      -- Whoever says so has a strict queue, whose lanes rank by their heads: the others are no better.
+      return
+    end
     if entry.want.open <= 0 or (entry.want.chain and not open_provider(entry.want.chain)) then
       heap_pop()
     elseif not entry.tasks then

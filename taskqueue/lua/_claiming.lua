@@ -110,6 +110,21 @@ local function is_wanted_runnable(want)
   return is_runnable(want.kind) and (not want.chain or open_provider(want.chain) ~= nil)
 end
 
+-- Whether the wanted types could still run; to whoever named a lowest priority, the best of theirs, plus 1.
+local function what_is_left(wants)
+  local left = 0
+  for _, want in ipairs(wants) do
+    if is_wanted_runnable(want) then
+      if not lowest_of_claim then
+        return 1
+      end
+      local head = want.slots > 0 and call("ZREVRANGE", want.kind.index, 0, 0, "WITHSCORES")[2]
+      left = head and max(left, 1 + priority_of(tonumber(head))) or left
+    end
+  end
+  return left
+end
+
 -- Whoever finds no room hears of it: from whoever makes some, or by the clock. Returns the earliest
 -- instant at which a claim may find more; "" if none is known.
 local function next_opening(wants)
@@ -138,23 +153,25 @@ local function replay(request, stored, next_at, more)
 end
 
 -- The arguments of a claim stand at the end of ARGV: worker, request, lease, limit, then each type
--- with its free slots and the providers of its chain. Returns the reply.
+-- with its free slots and the providers of its chain; a type without a name stands for the lowest priority.
+-- Returns the reply.
 local function claim_tasks(at, claims)
   local worker, request = ARGV[at], ARGV[at + 1]
   local lease, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local wants, more = {}, 0
+  local wants = {}
   for index = at + 4, #ARGV, 3 do
-    local kind = type_named(ARGV[index])
-    local slots, chain = tonumber(ARGV[index + 1]), read_chain(ARGV[index + 2])
-    wants[#wants + 1] = { kind = kind, slots = slots, chain = chain, offset = 0 }
-    touch_type(kind)
+    local slots = tonumber(ARGV[index + 1])
+    if ARGV[index] == "" then
+      lowest_of_claim = slots
+    else
+      local kind, chain = type_named(ARGV[index]), read_chain(ARGV[index + 2])
+      wants[#wants + 1] = { kind = kind, slots = slots, chain = chain, offset = 0 }
+      touch_type(kind)
+    end
   end
   local stored = call("GET", claims)
   if stored and sub(stored .. "\n", 1, #request + 1) == request .. "\n" then
-    for _, want in ipairs(wants) do
-      more = is_wanted_runnable(want) and 1 or more
-    end
-    local next_at = next_opening(wants)
+    local next_at, more = next_opening(wants), what_is_left(wants)
     write_providers()
     return replay(request, stored, next_at, more)
   end
@@ -195,12 +212,11 @@ local function claim_tasks(at, claims)
   end
   refresh_lanes()
   for _, want in ipairs(wants) do
-    local runnable = is_wanted_runnable(want)
-    set_wake(want.kind, runnable)
+    set_wake(want.kind, is_wanted_runnable(want))
     touched_types[want.kind] = nil
-    more = runnable and 1 or more
   end
   wake_touched()
+  local more = what_is_left(wants)
   local reply = { "claimed", now, next_opening(wants), more }
   write_providers()
   for _, task in ipairs(taken) do

@@ -13,12 +13,14 @@ ARGV
   lease    int   ms until a reap may take the tasks away, unless extended
   limit    int   how many tasks at the most, at most 1,000
   types... str   each type, how many of it at the most, and the providers that it may be sent to, in
-                 this order, with a space between; "" if it is sent to none
+                 this order, with a space between; "" if it is sent to none. The name "" is no type:
+                 its number is the lowest priority that is taken, in a queue of strict order
 RETURNS
   {"claimed", now, next, more, then per task seven}
       next  epoch ms at which the earliest delayed task of the queue is due, or a provider opens
             that tasks wait for; or ""
-      more  1 if tasks of these types could still run
+      more  1 if tasks of these types could still run; where a lowest priority is given, 1 + the
+            highest priority of those that could and have slots; else 0
       id, token, attempt, deliveries, crashes, record, provider ("": none), in the order in which
       they start
   {"no_queue"}

@@ -36,6 +36,8 @@ _log = logging.getLogger("taskqueue.queue")
 class QueueOptions:
     """How a queue is opened; `TaskQueue.connect()` says what each option means.
 
+    `mark` stands behind the ids that are made here, for queues that are partitions of one.
+
     Raises:
         InvalidSetting: If one breaks its rule.
     """
@@ -50,6 +52,7 @@ class QueueOptions:
     max_queued: int | None = None
     patience: float = DEFAULT_PATIENCE
     clock: Callable[[], int] | None = None
+    mark: str = ""
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)

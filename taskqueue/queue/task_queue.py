@@ -83,6 +83,8 @@ class TaskQueue(OperatorCalls, CreditCalls):
             default_durability=Durability(options.durability),
             order=store.settings.order,
         )
+        if options.mark:
+            self._encode = partial(_marked, self._encode, options.mark)
         take = partial(store.enqueue, max_queued=options.max_queued)
         self._enqueuing: Batcher[Entry, Accepted] = Batcher(
             partial(isolated, take), size=lambda entry: len(entry.blob)
@@ -374,6 +376,13 @@ class TaskQueue(OperatorCalls, CreditCalls):
         # A forked child that drops its copy has nothing to close.
         if not getattr(self, "_is_closed", True) and self._pid == os.getpid():
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+def _marked(encode: Callable[[TaskSpec], Entry], mark: str, spec: TaskSpec) -> Entry:
+    entry = encode(spec)
+    if spec.id is None:
+        entry.id += mark
+    return entry
 
 
 def submissions_of(queue: TaskQueue) -> Submissions:

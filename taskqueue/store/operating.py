@@ -275,8 +275,13 @@ class OperatorVerbs(ProducerVerbs):
     async def _names(self, key: str) -> list[str]:
         return [name.decode() for name in await self._read("smembers", key)]
 
+    async def agree_on_partitions(self, wanted: int) -> int:
+        """Return how many partitions there are of the queue that this is one of: *wanted* if it is new."""
+        await self._read("hsetnx", self.keys.meta, "partitions", wanted)
+        return int(await self._read("hget", self.keys.meta, "partitions") or 0)
+
     async def _read(self, command: str, *arguments: Any, **options: Any) -> Any:
-        """Run a plain reading command with the patience of a script."""
+        """Run a plain command, one that may be repeated, with the patience of a script."""
 
         async def call() -> Any:
             return await getattr(self._client, command)(*arguments, **options)

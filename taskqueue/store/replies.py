@@ -53,6 +53,8 @@ class ClaimRequest:
         limit: Free slots over all, at most 1,000.
         lease_ms: For how long the tasks are lent.
         chains: Of types that are sent to providers, their names: the first that has room gets the task.
+        lowest: Take no task of a lower priority, and say what the best is that is left; for queues of
+            strict order. None takes any.
     """
 
     worker: str
@@ -61,6 +63,7 @@ class ClaimRequest:
     limit: int
     lease_ms: int
     chains: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lowest: int | None = None
 
 
 @dataclass(slots=True)
@@ -115,11 +118,14 @@ class Claim:
         next_in: Seconds until the earliest delayed task of the queue is due, or a provider opens by
             itself that tasks wait for; None if nothing of that is known.
         more: Whether tasks of the wanted types could still run.
+        best: The highest priority among those that could and have slots, where the request named a
+            lowest one; None if there are none, or it did not.
     """
 
     tasks: list[ClaimedTask]
     next_in: float | None
     more: bool
+    best: int | None = None
 
 
 @dataclass(slots=True)

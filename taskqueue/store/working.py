@@ -52,7 +52,7 @@ class WorkerVerbs(StoreBase):
             limit=request.limit,
             types=_slots(request),
         )
-        return _read_claim(reply)
+        return _read_claim(reply, request)
 
     async def complete(
         self,
@@ -93,7 +93,7 @@ class WorkerVerbs(StoreBase):
                 # The completion stands; should it get lost, its task runs again.
                 logger.warning("%d completions: %d of %d confirmations in time", len(portion), *missing[::-1])
             words.extend(_words(reply[0]))
-            claimed = _read_claim(reply[1]) if asked is not None else None
+            claimed = _read_claim(reply[1], asked) if asked is not None else None
         return words, claimed
 
     async def _level_of(self, completions: Sequence[Completion]) -> Durability:
@@ -205,7 +205,8 @@ class WorkerVerbs(StoreBase):
 def _slots(request: ClaimRequest) -> list[Any]:
     chains = request.chains
     triples = ((type_, free, " ".join(chains.get(type_, ()))) for type_, free in request.slots.items())
-    return [value for triple in triples for value in triple]
+    values: list[Any] = [value for triple in triples for value in triple]
+    return values if request.lowest is None else ["", request.lowest, "", *values]
 
 
 def _what_follows(failure: Failure) -> str:
@@ -218,8 +219,8 @@ def _words(reply: Sequence[bytes]) -> list[Any]:
     return [word.decode() for word in reply]
 
 
-def _read_claim(reply: Sequence[Any]) -> Claim:
-    now, due = reply[1], reply[2]
+def _read_claim(reply: Sequence[Any], request: ClaimRequest) -> Claim:
+    now, due, more = reply[1], reply[2], reply[3]
     tasks = [
         ClaimedTask(
             reply[at].decode(),
@@ -232,7 +233,8 @@ def _read_claim(reply: Sequence[Any]) -> Claim:
         )
         for at in range(4, len(reply), _CLAIM_FIELDS)
     ]
-    return Claim(tasks, seconds_until(due, now), reply[3] == 1)
+    best = more - 1 if more and request.lowest is not None else None
+    return Claim(tasks, seconds_until(due, now), more > 0, best)
 
 
 def seconds_until(due: bytes, now: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as jsons
+import os
 import secrets
 import signal
 import sys
@@ -20,6 +21,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.laboratory import Setup
 from tests.chaos.report import as_json, show
 from tests.chaos.running import Outcome, forget, run_fault
+from tests.servers import ONLY_SERVER, available_servers
 
 
 def main(
@@ -31,6 +33,8 @@ def main(
     minutes: Annotated[float, typer.Option(min=0, help="For each fault; 0 does it once.")] = 0.25,
     lease: Annotated[float, typer.Option(min=0.5, help="Of the workers, in seconds.")] = 2.0,
     rate: Annotated[float, typer.Option(min=1, help="Tasks a second.")] = 60.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Slots of a worker; more take a higher rate.")] = 4,
+    server: Annotated[str, typer.Option(help="valkey or redis; else what there is.")] = "",
     json: Annotated[Path | None, typer.Option(help="Write everything that was measured there.")] = None,
     controls: Annotated[
         bool, typer.Option("--controls", help="Take one guard away at a time: the checker must notice.")
@@ -43,6 +47,10 @@ def main(
     Exits with 1 if one was broken. A run that is repeated with its seed does the same things in the
     same order; what is under way at that moment is up to the machine.
     """
+    if server:
+        os.environ[ONLY_SERVER] = server
+    if not available_servers():
+        raise typer.BadParameter(f"--server {server}: there is none on this machine")
     # Whoever is told to end ends everything that was started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -53,7 +61,7 @@ def main(
         return
     chosen = secrets.randbelow(10**6) if seed is None else seed
     console.print(f"seed {chosen}", highlight=False)
-    setup = Setup(seed=chosen, lease=lease, rate=rate)
+    setup = Setup(seed=chosen, lease=lease, rate=rate, concurrency=concurrency)
     if controls:
         noticed = [_control(console, name, setup, minutes) for name in GUARDS]
         raise typer.Exit(0 if all(noticed) else 1)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.credits import Account, credit_problems
-from tests.chaos.evidence import Evidence, Run, Submission, gather
+from tests.chaos.evidence import Evidence, Report, Run, Submission, gather
 from tests.chaos.history import NEVER, History
 from tests.chaos.linear import is_linear, steps_of
 from tests.chaos.ordering import contested, passed_over
@@ -223,14 +223,24 @@ class _Checking:
         ended = max((report.end for report in reports), default=NEVER)
         return any(excuse.begin <= ended and begun <= excuse.end for excuse in self._rewinds)
 
+    def _gave_back(self, report: Report, again: Run) -> bool:
+        """Whether a report let its task run again.
+
+        One that was answered may have been made twice: the first answer was lost, and before the second try
+        somebody else had the task already, so that the report was `stale` by then. Such a report was under
+        way before that claim was answered.
+        """
+        if report.word in _WORDS_THAT_REPEAT:
+            return True
+        if report.asked not in _WORDS_THAT_REPEAT or report.word not in {"", "stale"}:
+            return False
+        lent = [each.end for each in self.evidence.claimed.get(again.task, []) if each.token == again.token]
+        return report.start < min(lent, default=again.started_at)
+
     def _is_explained(self, run: Run, again: Run) -> bool:
         """Whether *run* was given back, or something was done that may make its task run again."""
-        reports = self.evidence.reports.get(run.task, [])
-        for report in reports:
-            gave_back = report.word in _WORDS_THAT_REPEAT or (
-                not report.word and report.asked in _WORDS_THAT_REPEAT
-            )
-            if report.token == run.token and gave_back:
+        for report in self.evidence.reports.get(run.task, []):
+            if report.token == run.token and self._gave_back(report, again):
                 return True
         lent = [each.start for each in self.evidence.claimed.get(run.task, []) if each.token == run.token]
         begin = min(lent, default=run.started_at)

@@ -49,13 +49,21 @@ class MadeUp:
         if ended_at is not None:
             self.history.notes.append(Note("end", worker, ended_at, {**details, **end}))
 
-    def report(self, worker: str, at: float, task: str, word: str = "completed", asked: str = "") -> None:
+    def report(
+        self,
+        worker: str,
+        at: float,
+        task: str,
+        word: str = "completed",
+        asked: str = "",
+        *,
+        until: float | None = None,
+    ) -> None:
         """Report a task, given as in a claim; no word: the answer was lost."""
         name, _, number = task.partition("/")
         done = [(name, f"{number or 1}-{worker}", asked or word)]
-        self._call(
-            "report", worker, at, {"done": done}, {"words": [word]}, outcome="ok" if word else "unknown"
-        )
+        outcome = "ok" if word else "unknown"
+        self._call("report", worker, at, {"done": done}, {"words": [word]}, outcome=outcome, until=until)
 
     def cancel(self, task: str, at: float, state: str) -> None:
         """Cancel a task."""

@@ -50,7 +50,7 @@ class OneServer:
         self, dice: Random, kind: Kind | None = None, folder: Path | None = None, **options: str
     ) -> None:
         settings = {"appendonly": "yes", "appendfsync": "everysec"} | options
-        self.server = RealServer(kind, tcp=True, folder=folder, **settings)
+        self.server = RealServer(kind, tcp=True, folder=folder, acl=None, **settings)
         self.proxies: dict[str, ChaosProxy] = {}
         self._dice = dice
         self._versions = ""

@@ -230,6 +230,22 @@ def test_a_report_whose_answer_was_lost_may_have_counted(made: MadeUp) -> None:
     assert rules(made.checked({"a": "QUEUED"})) == {"lost"}
 
 
+@pytest.mark.parametrize(("reported_at", "broken"), [(6, set()), (11, {"repeat"})])
+def test_a_report_that_was_made_twice_may_be_stale(
+    made: MadeUp, reported_at: float, broken: set[str]
+) -> None:
+    """Its first answer was lost, and another worker had the task before the second, unless it came later."""
+    made.enqueue("a", 0)
+    made.claim("w", 2, "a")
+    made.run("w", 4, "a", 5)
+    made.report("w", reported_at, "a", "stale", asked="retried", until=12)
+    made.claim("v", 8, "a/2")
+    made.run("v", 10, "a/2", 13)
+    made.report("v", 14, "a/2")
+
+    assert rules(made.checked()) == broken
+
+
 def test_credits_that_add_up_are_not_objected_to(made: MadeUp) -> None:
     """Ten granted, two spent, nothing held."""
     made.grant("acme", 0, 10)

@@ -58,6 +58,7 @@ CASES = {
     "dead": 6,
     "fair": 3,
     "slow": 1,
+    "partitions": 8,
     "http": 5,
     "waiting": 4,
     "idle": 5,
