@@ -716,7 +716,7 @@ def test_a_wish_that_makes_no_sense_is_refused(folder: Path, options: dict[str, 
 
 def test_the_guard_is_small(folder: Path, share: EmbeddedServer) -> None:
     """It lives as long as the server: what it imports, every user pays for, in time and in memory."""
-    light = ("layout", "locks", "users", "wire", "process", "guard")
+    light = ("layout", "locks", "users", "wire", "mending", "process", "guard")
     code = f"""
 import runpy, sys
 sys.argv = ["guard_main.py"]

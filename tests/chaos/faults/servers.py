@@ -74,12 +74,13 @@ async def forget(laboratory: Laboratory, dice: Random) -> None:
 
 
 async def stand_still(laboratory: Laboratory, dice: Random) -> None:
-    """SIGSTOP, for less than the lease, for three leases, or writes alone are held for half of one."""
+    """SIGSTOP, for half of the lease, for three leases, or writes alone are held for half of one."""
     place, lease = server_of(laboratory), laboratory.setup.lease
     match dice.randrange(3):
         case 0:
             place.server.pause()
-            await asyncio.sleep(lease * dice.uniform(0.3, 0.8))
+            # The last heartbeat may have been a third of the lease before.
+            await asyncio.sleep(lease * dice.uniform(0.2, 0.5))
             place.server.resume()
         case 1:
             # Longer than 3 s, so that nothing is taken from workers that could not beat meanwhile.
