@@ -84,6 +84,7 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
         outcome.servers = laboratory.place.versions()
         await _do(fault, laboratory, outcome, minutes, tell)
         await laboratory.stop_producers()
+        await fault.finish(laboratory, laboratory.dice)
         final = await laboratory.drained()
         outcome.audit = laboratory.audited()
         history = read_history(folder)

@@ -24,6 +24,12 @@ async def jump(laboratory: Laboratory, dice: Random) -> None:
     laboratory.place.clock.set(0)
 
 
+async def let_delays_end(laboratory: Laboratory, dice: Random) -> None:
+    """Tasks that were delayed while the clock was ahead wait for as long as it was: now their time comes."""
+    assert isinstance(laboratory.place, ServerWithClock), "this fault is about a server with a clock"
+    laboratory.place.clock.set(2 * max(_JUMPS))
+
+
 async def disagree(laboratory: Laboratory, dice: Random) -> None:
     """A worker and a producer whose clocks are an hour off, in one direction or the other."""
     clock = Clock()
@@ -40,6 +46,13 @@ async def disagree(laboratory: Laboratory, dice: Random) -> None:
 
 
 CLOCKS = (
-    Fault("F21", "the server's clock jumps", jump, place=ServerWithClock, misses=misses_clock),
+    Fault(
+        "F21",
+        "the server's clock jumps",
+        jump,
+        place=ServerWithClock,
+        finish=let_delays_end,
+        misses=misses_clock,
+    ),
     Fault("F22", "clocks of workers and producers an hour off", disagree, misses=misses_clock),
 )

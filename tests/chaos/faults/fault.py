@@ -20,6 +20,10 @@ def _as_it_is(setup: Setup) -> Setup:
     return setup
 
 
+async def _leave_it(laboratory: Laboratory, dice: Random) -> None:
+    """Do nothing."""
+
+
 def _nothing() -> str:
     return ""
 
@@ -35,6 +39,7 @@ class Fault:
             everything is as it was.
         place: Where the queue lives.
         adapt: What is special about the run.
+        finish: Done once when no more tasks are offered, before what is left is drained.
         misses: Why it cannot be done on this machine; "" if it can.
     """
 
@@ -43,4 +48,5 @@ class Fault:
     inject: Inject
     place: Callable[[Random], Place] = _one_server
     adapt: Callable[[Setup], Setup] = _as_it_is
+    finish: Inject = _leave_it
     misses: Callable[[], str] = _nothing
