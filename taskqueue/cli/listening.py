@@ -11,7 +11,8 @@ from taskqueue.cli.exits import Stop
 
 _BACKLOG = 2048
 _OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  told apart, not listened on
+# Told apart, not listened on.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from taskqueue.cli.output import plain, utc
 
 _PACKAGES = ("taskqueue", "scheduler")
 _SILENCE = logging.NullHandler()
+# The id of an API key stays: it finds the key in a list, and is no secret.
+_SECRET = re.compile(r"(sk_live_[0-9A-Za-z]{12}|whsec_)[0-9A-Za-z+/=_-]+")
 
 
 def silence_logging() -> None:
@@ -49,12 +52,17 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     root.setLevel(level)
 
 
+def _hidden(text: str) -> str:
+    """Return *text* without API keys and webhook secrets: clients put them into addresses, by mistake."""
+    return _SECRET.sub(r"\1***", text)
+
+
 class Warnings(logging.Formatter):
     """A sentence after the program's name."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
-        return f"taskqueue: {record.levelname.lower()}: {plain(record.getMessage())}"
+        return _hidden(f"taskqueue: {record.levelname.lower()}: {plain(record.getMessage())}")
 
 
 class Lines(logging.Formatter):
@@ -64,7 +72,9 @@ class Lines(logging.Formatter):
         """Return the record as text."""
         at = datetime.fromtimestamp(record.created, UTC)
         text = f"{utc(at)} {record.levelname:7} {record.name}: {plain(record.getMessage())}"
-        return f"{text}\n{plain(self.formatException(record.exc_info))}" if record.exc_info else text
+        if record.exc_info:
+            text += f"\n{plain(self.formatException(record.exc_info))}"
+        return _hidden(text)
 
 
 class JsonLines(logging.Formatter):
@@ -80,4 +90,4 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             document["error"] = self.formatException(record.exc_info)
-        return json.dumps(document, ensure_ascii=False)
+        return _hidden(json.dumps(document, ensure_ascii=False))

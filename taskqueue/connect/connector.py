@@ -338,10 +338,7 @@ def _unverified(error: BaseException) -> SSLCertVerificationError | None:
 
 def _advice(error: Exception) -> str:
     if _unverified(error) is not None:
-        return (
-            "Name in ssl_ca_certs= who signed it, and in the URL a host that it is for; see the section about "
-            "TLS in docs/security.md."
-        )
+        return "The URL must name a host that it is for, and ssl_ca_certs= its authority: docs/security.md."
     if isinstance(error, AuthenticationError):
         return "Check the user and the password in the URL."
     if isinstance(error, ResponseError):

@@ -57,7 +57,8 @@ def socket_for(layout: Layout) -> Path:
     name = f"taskqueue-{os.geteuid()}-{digest}"
     socket = Path(tempfile.gettempdir()) / name / layout.socket.name
     if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
-        socket = Path("/tmp") / name / layout.socket.name  # noqa: S108  (whose folder it is, is checked)
+        # Whose folder it is, is checked below.
+        socket = Path("/tmp") / name / layout.socket.name  # noqa: S108  # nosec B108
     try:
         socket.parent.mkdir(mode=0o700)
     except FileExistsError:

@@ -183,7 +183,8 @@ def _become(
             bind_to_parent()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # one that waited ends us now
         os.set_inheritable(lock, True)  # the lock lives as long as the server does
-        os.execv(binary, arguments)  # noqa: S606  (nothing here is for a shell)
+        # Nothing here is for a shell.
+        os.execv(binary, arguments)  # noqa: S606  # nosec B606
     except BaseException as error:  # noqa: BLE001  (a fork must not go on as a second guard)
         note(f"cannot run {binary}: {error}")
     finally:

@@ -96,7 +96,7 @@ def test_a_wrong_url_is_bad_input(cli: Run, url: str) -> None:
 
 def test_a_user_without_rights_is_an_error(cli: Run) -> None:
     """Scripts cannot be loaded: exit code 1, and the password is not shown."""
-    with RealServer(appendonly="yes") as server:
+    with RealServer(acl=False, appendonly="yes") as server:
         with server.client() as client:
             client.execute_command("ACL", "SETUSER", "poor", "on", ">secret-word", "~*", "+@all", "-script")
         result = cli("doctor", "--url", server.url.replace("unix://", "unix://poor:secret-word@"))

@@ -234,7 +234,7 @@ async def test_fsync_is_refused_before_anything_is_written_without_an_append_onl
 
 async def test_fsync_needs_no_waiting_where_the_server_syncs_each_write() -> None:
     """`appendfsync always` has synced before it answers."""
-    with RealServer(appendonly="yes", appendfsync="always") as server:
+    with RealServer(acl=False, appendonly="yes", appendfsync="always") as server:
         async with opened(server) as store:
             assert isinstance((await store.enqueue([entry(durability="fsync")]))[0], Accepted)
             assert store._synced_by_server

@@ -77,7 +77,7 @@ async def test_a_server_that_answers_is_open() -> None:
 
 async def test_replies_of_scripts_are_bytes_integers_and_lists() -> None:
     """Whatever the version of the client library prefers."""
-    with RealServer() as server:
+    with RealServer(acl=False) as server:
         client = cast("Redis", Connector.parse(server.url).client())
         reply = await client.eval("return {KEYS[1], 5, {'a', false}, redis.call('HGETALL', 'h')}", 1, "key")
         names = {info["name"] for info in await client.client_list()}

@@ -180,7 +180,7 @@ async def test_a_replica_is_refused() -> None:
 
 async def test_a_user_who_may_not_ask_gets_a_warning() -> None:
     """The server's ACL denies INFO: no reason not to work, but nothing is known."""
-    with RealServer() as server:
+    with RealServer(acl=False) as server:
         with server.client() as admin:
             admin.acl_setuser(
                 "app", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-info", "-config"]

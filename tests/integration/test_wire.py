@@ -29,7 +29,7 @@ LARGE = b"0123456789abcdef" * 327_680  # 5 MB
 @pytest.fixture(scope="module")
 def running() -> Iterator[RealServer]:
     """A server for all of these tests."""
-    with RealServer(enable_debug_command="yes") as started:
+    with RealServer(acl=False, enable_debug_command="yes") as started:
         yield started
 
 
@@ -138,7 +138,7 @@ async def test_an_error_of_the_server_is_of_redis_pys_class(
 @on_both_loops
 async def test_a_full_server_says_so() -> None:
     """At its memory limit it takes nothing more, and the connection stays."""
-    with RealServer(maxmemory="1mb", maxmemory_policy="noeviction") as full:
+    with RealServer(acl=False, maxmemory="1mb", maxmemory_policy="noeviction") as full:
         async with opened(full) as wire:
             with pytest.raises(redis_errors.OutOfMemoryError):
                 await wire.call("SET", "word", "x")

@@ -27,7 +27,7 @@ from tests.servers import RealServer
 @pytest.fixture(scope="module")
 def running() -> Iterator[RealServer]:
     """A server for those of these tests that let it live."""
-    with RealServer(enable_debug_command="yes") as started:
+    with RealServer(acl=False, enable_debug_command="yes") as started:
         yield started
 
 
@@ -89,7 +89,7 @@ async def test_a_connection_cut_by_the_server_fails_all_who_wait(server: RealSer
 @on_both_loops
 async def test_a_server_that_dies_and_comes_back_is_found_again() -> None:
     """Calls fail while it is away, soon and without a hang."""
-    with RealServer() as mortal:
+    with RealServer(acl=False) as mortal:
         async with opened(mortal, reply_timeout=3) as wire:
             await wire.call("PING")
             waiting = [wire.call("BLPOP", "list", 0), wire.call("PING")]
@@ -166,7 +166,7 @@ async def test_a_call_after_a_long_rest_has_all_its_time(server: RealServer) -> 
 @on_both_loops
 async def test_callers_share_the_attempt_to_connect() -> None:
     """While the server is away each has an exception of its own; once it is back, they share a connection."""
-    with RealServer() as mortal:
+    with RealServer(acl=False) as mortal:
         async with opened(mortal) as wire:
             pool = wire._client.connection_pool
             attempts: list[Any] = []
@@ -218,7 +218,7 @@ async def test_one_who_waits_for_the_connection_may_go_away(server: RealServer, 
 @on_both_loops
 async def test_a_master_that_was_demoted_is_left() -> None:
     """Who connects again may find the new master; those behind the refused call do so too."""
-    with RealServer() as demoted:
+    with RealServer(acl=False) as demoted:
         async with opened(demoted) as wire:
             await wire.call("SET", "word", "first")
             with demoted.client() as admin:
@@ -237,7 +237,7 @@ async def test_a_master_that_was_demoted_is_left() -> None:
 @on_both_loops
 async def test_a_master_that_has_lost_its_replicas_is_left() -> None:
     """It may have been replaced, and not know it yet: who connects again asks the Sentinels."""
-    with RealServer(min_replicas_to_write="1") as lonely:
+    with RealServer(acl=False, min_replicas_to_write="1") as lonely:
         async with opened(lonely) as wire:
             refused, behind = await errors_of(wire.call("SET", "word", "first"), wire.call("GET", "word"))
             assert await wire.call("GET", "word") is None

@@ -10,8 +10,8 @@ from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.workers import replace_worker
 from tests.chaos.laboratory import Laboratory
 
-_JUMPS = (5.0, 60.0, 3600.0)
-"""Seconds. Shorter ones, longer than the lease, look like time that has passed: see docs/reliability.md."""
+_JUMPS = (6.0, 60.0, 3600.0)
+"""Seconds. Shorter ones look like time that has passed, or go unnoticed: see docs/guarantees.md."""
 
 
 async def jump(laboratory: Laboratory, dice: Random) -> None:
