@@ -21,7 +21,7 @@ from taskqueue import TaskQueue
 from taskqueue.accounts import Accounts
 from taskqueue.api import ApiOptions, create_app
 from taskqueue.api.protocol import HttpProtocol
-from taskqueue.cli.runtime import collect_garbage_seldom, run
+from taskqueue.cli.runtime import SERVICE_GARBAGE, collect_garbage_seldom, run
 from taskqueue.contract import TASK_TYPES
 
 _SECRET = b"benchmarks keep no secrets, so any 32 bytes do"
@@ -90,5 +90,5 @@ async def main(kind: str, url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_garbage_seldom()
+    collect_garbage_seldom(SERVICE_GARBAGE)
     run(main(*sys.argv[1:]))

@@ -14,7 +14,7 @@ from taskqueue.cli.exits import Stop
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_line
 from taskqueue.cli.providing import has_providers, scheduler_for
-from taskqueue.cli.runtime import collect_garbage_seldom, run
+from taskqueue.cli.runtime import SERVICE_GARBAGE, collect_garbage_seldom, run
 
 if TYPE_CHECKING:
     from taskqueue.cli.serving import Plan, Service
@@ -77,7 +77,7 @@ def serve(
     plan = Plan(settings, target, None, workers, host, port, demo=demo, docs=docs)
     if not api_only:
         plan = _with_scheduler(plan, url=url, queue=queue, strict=strict)
-    collect_garbage_seldom()
+    collect_garbage_seldom(SERVICE_GARBAGE)
     if status := run(_serve(plan)):
         raise typer.Exit(status)
 
