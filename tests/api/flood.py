@@ -24,7 +24,7 @@ from taskqueue import TaskQueue
 from taskqueue.accounts import Accounts, apikeys
 from taskqueue.api import ApiOptions, create_app
 from taskqueue.api.protocol import HttpProtocol
-from taskqueue.cli.runtime import collect_garbage_seldom, run
+from taskqueue.cli.runtime import SERVICE_GARBAGE, collect_garbage_seldom, run
 from taskqueue.webhooks import EgressPolicy
 from tests.api.conftest import PROMPT, SECRET, TASK
 from tests.api.raw import HOST, request
@@ -137,5 +137,5 @@ async def _serve(url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_garbage_seldom()
+    collect_garbage_seldom(SERVICE_GARBAGE)
     run(_serve(*sys.argv[1:3]))
