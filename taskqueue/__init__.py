@@ -11,8 +11,9 @@ The names are imported when they are first used: the client of the server takes 
 to import, which `taskqueue --help` and a program that only catches our errors need not wait for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from taskqueue.lazily import lazy_names
 
 if TYPE_CHECKING:
     from taskqueue.blocking import BlockingTaskQueue
@@ -66,14 +67,4 @@ _HOME_OF = dict.fromkeys(__all__, "taskqueue.errors") | {
 
 # Type checkers know the names from above, and shall report any other.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used."""
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        """Name what can be imported, used or not."""
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

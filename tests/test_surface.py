@@ -40,7 +40,7 @@ PROMISED = {
 }
 
 INTERNAL = {"store"}
-HELPERS = {"import_module", "TYPE_CHECKING", "Any"}
+HELPERS = {"lazy_names", "TYPE_CHECKING"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -77,6 +77,19 @@ def test_importing_the_package_imports_no_client() -> None:
     code = (
         "import sys, taskqueue; taskqueue.WaitTimeout, taskqueue.TaskSpec; "
         "sys.exit(any(name in sys.modules for name in ('redis', 'pydantic', 'asyncio')))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=30)
+
+
+def test_a_worker_that_delivers_webhooks_has_no_web_framework() -> None:
+    """All that deliveries import; the framework would be a quarter of an idle worker's memory."""
+    code = (
+        "import sys; from scheduler import Scheduler; from taskqueue.settings import Settings; "
+        "from taskqueue.cli.deliveries import add_deliveries; from taskqueue.names import WEBHOOK_TYPE; "
+        "scheduler = Scheduler(); scheduler.handler('NOTE')(lambda payload: None); "
+        "add_deliveries(scheduler, Settings()); assert WEBHOOK_TYPE in scheduler.types; "
+        "sys.exit(any(name in sys.modules for name in ('fastapi', 'starlette', 'uvicorn')))"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=30)

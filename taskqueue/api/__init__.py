@@ -10,8 +10,9 @@ The names are imported when they are first used: a worker that delivers webhooks
 their bodies, and not the 17 MB of the web framework.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from taskqueue.lazily import lazy_names
 
 if TYPE_CHECKING:
     from taskqueue.api.app import create_app
@@ -28,14 +29,4 @@ _HOME_OF = {
 
 # Type checkers know the names from above, and shall report any other.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used."""
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        """Name what can be imported, used or not."""
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

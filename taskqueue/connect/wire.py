@@ -80,10 +80,16 @@ class Wire:
         Raises:
             redis.exceptions.RedisError: If no connection can be made.
         """
-        socket = await self._open_socket()
-        if socket is None:
-            raise redis_errors.ConnectionError("the connection of this client cannot be taken over")
-        return await asyncio.gather(*map(socket.send, commands), return_exceptions=True)
+        socket = await self._open_socket() if self._can_take_over else None
+        if socket is not None:
+            return await asyncio.gather(*map(socket.send, commands), return_exceptions=True)
+        if self._is_closed:
+            raise _closed()
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
 
     async def _connect_and_call(self, command: tuple[Any, ...]) -> Any:
         if self._can_take_over:

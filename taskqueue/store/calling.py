@@ -29,7 +29,6 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import exceptions as redis_errors
-from redis.asyncio import RedisCluster
 
 from taskqueue.connect.passing import NO_FUNCTION, NOT_ALLOWED, may_be_retried
 from taskqueue.connect.wire import REPLY_TIMEOUT, BlockingWires, Wire
@@ -139,17 +138,8 @@ class Caller:
 
         async def call() -> tuple[Any, Any]:
             # WAIT counts what its own connection wrote; from another one it would say too much.
-            async def send(*command: str) -> tuple[Any, Any]:
-                if isinstance(self.client, RedisCluster):
-                    # A pipeline of its client would send WAIT to any node.
-                    commands = ((*command, *arguments), (*confirm, timeout_ms))
-                    reply, confirmed = await self._confirming.call_all(*commands)
-                    return reply, confirmed
-                pipeline = self.client.pipeline(transaction=False)
-                pipeline.execute_command(*command, *arguments)
-                pipeline.execute_command(*confirm, timeout_ms)
-                replies = await pipeline.execute(raise_on_error=False)
-                return replies[0], replies[1]
+            async def send(*command: str) -> list[Any]:
+                return await self._confirming.call_all((*command, *arguments), (*confirm, timeout_ms))
 
             reply, confirmed = await send("EVALSHA", script.sha)
             if isinstance(reply, redis_errors.NoScriptError):

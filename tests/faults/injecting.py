@@ -1,7 +1,7 @@
 """Counts the calls that go to the server, and lets one of them meet a fault.
 
-It stands at the narrowest places: a wire's `call`, a client's `execute_command`, a pipeline's
-`execute`. There is no other way from this package to a server.
+It stands at the narrowest places: a wire's `call` and `call_all`, a client's `execute_command`. There is
+no other way from this package to a server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 
 from taskqueue.connect import Wire
 from taskqueue.ranking import policy
@@ -67,7 +66,7 @@ class Injector:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Stand there as long as the context lasts."""
-        call, command, pipeline = Wire.call, Redis.execute_command, Pipeline.execute
+        call, call_all, command = Wire.call, Wire.call_all, Redis.execute_command
 
         def wire_call(wire: Wire, *words: Any) -> Awaitable[Any]:
             return self._pass(words, partial(call, wire), wire.cut)
@@ -75,13 +74,13 @@ class Injector:
         def client_call(client: Redis, *words: Any, **options: Any) -> Awaitable[Any]:
             return self._pass(words, partial(command, client, **options), lambda: None)
 
-        async def pipeline_call(calls: Pipeline, raise_on_error: bool = True) -> Any:
-            return await self._pass_pipeline(calls, partial(pipeline, calls, raise_on_error))
+        async def wire_call_all(wire: Wire, *commands: Words) -> list[Any]:
+            return await self._pass_all(commands[0], partial(call_all, wire, *commands), wire.cut)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Wire, "call", wire_call)
             patch.setattr(Redis, "execute_command", client_call)
-            patch.setattr(Pipeline, "execute", pipeline_call)
+            patch.setattr(Wire, "call_all", wire_call_all)
             for module in MAKE_IDS:
                 patch.setattr(f"taskqueue.{module}.new_id", self._make_id)
             for module in PAUSE:
@@ -131,19 +130,18 @@ class Injector:
             cut()
         raise fault.error()
 
-    async def _pass_pipeline(self, calls: Pipeline, execute: Callable[[], Awaitable[Any]]) -> Any:
-        words = tuple(calls.command_stack[0][0])
+    async def _pass_all(
+        self, words: Words, send: Callable[[], Awaitable[list[Any]]], cut: Callable[[], None]
+    ) -> list[Any]:
+        """Pass a script and the WAIT behind it."""
         fault = self._take(self._seen(words, is_durable=True)) if self._is_watching else None
         if fault is None:
-            return await execute()
-        replies = await execute() if fault.runs == "before" or fault.on_wait else []
+            return await send()
+        replies = await send() if fault.runs == "before" or fault.on_wait else []
         if fault.cuts:
-            await calls.reset()  # type: ignore[no-untyped-call]
+            cut()
             raise fault.error()
-        if fault.on_wait:
-            return [replies[0], fault.error()]
-        await calls.reset()  # type: ignore[no-untyped-call]
-        return [fault.error(), 0]
+        return [replies[0] if fault.on_wait else fault.error(), fault.error() if fault.on_wait else 0]
 
     def _seen(self, words: Words, *, is_durable: bool = False) -> Sent:
         command = str(words[0]).split(" ")[0]
