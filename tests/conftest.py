@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from random import Random
 
 import pytest
 import redis
@@ -16,6 +18,7 @@ from taskqueue.keys import Keys
 from taskqueue.store import Store
 from taskqueue.testing import FakeClock
 from tests.audit import audit, wipe
+from tests.chaos.clusters import Cluster
 from tests.servers import RealServer, available_servers
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,6 +33,17 @@ def server(request: pytest.FixtureRequest) -> Iterator[RealServer]:
     """A real server on a unix socket, for the whole session. Folders that matter try every kind."""
     with RealServer(request.param) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three primaries, each with a replica."""
+    made = Cluster(Random(0))
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        asyncio.run(made.close())
 
 
 @pytest.fixture

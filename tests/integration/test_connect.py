@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -24,7 +23,7 @@ from taskqueue.connect import Connector, connector
 from taskqueue.embedded.layout import Layout
 from taskqueue.embedded.locks import is_held
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
-from tests.servers import RealSentinel, RealServer, wait_until
+from tests.servers import RealSentinel, RealServer, free_port, wait_until
 
 SECRET = "hunter2"
 
@@ -339,11 +338,3 @@ async def test_a_replica_is_not_taken_for_the_master() -> None:
             await client.ping()
 
         await client.aclose()
-
-
-def free_port() -> int:
-    """Return a port where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

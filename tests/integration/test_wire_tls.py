@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from redis import exceptions as redis_errors
 from taskqueue.connect import Wire
 from tests.integration.wire_scenes import blocked, connections, on_both_loops, steps, until, wire_to
 from tests.servers import RealServer
+from tests.tls import relayed
 
 LARGE = b"0123456789abcdef" * 65_536  # 1 MB
 
@@ -42,26 +42,9 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def relay(server: RealServer, authority: trustme.CA) -> AsyncIterator[int]:
-    """The port where the server answers over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.transport.abort()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind_writer = await asyncio.open_unix_connection(server.socket)
-        await asyncio.gather(pump(reader, behind_writer), pump(behind_reader, writer))
-
-    async with await asyncio.start_server(serve, "localhost", 0, ssl=context) as listening:
-        yield listening.sockets[0].getsockname()[1]
+    """The port where the server answers over TLS; nobody is connected afterwards."""
+    async with relayed(server, authority.issue_cert("localhost"), None) as port:
+        yield port
         await until(lambda: connections(server) == [], "all connections are closed")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import pytest
@@ -50,17 +48,6 @@ class Place:
                 problems += audit(client, f"{self.name}.{number}")
                 wipe(client, f"{self.name}.{number}")
         return problems
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three primaries, each with a replica."""
-    made = Cluster(Random(0))
-    try:
-        asyncio.run(made.start())
-        yield made
-    finally:
-        asyncio.run(made.close())
 
 
 def name_on_all_nodes(cluster: Cluster) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -25,13 +25,6 @@ def place(cluster: Cluster) -> Iterator[Place]:
     found = Place(cluster, name_on_all_nodes(cluster))
     yield found
     assert found.audit() == []
-
-
-@pytest.fixture
-async def queue(place: Place) -> AsyncIterator[PartitionedQueue]:
-    """A connected queue."""
-    async with place.connect() as connected:
-        yield connected
 
 
 async def test_order_limits_and_counts_hold_over_nodes(place: Place) -> None:

@@ -17,8 +17,8 @@ from scheduler import Scheduler
 from taskqueue import TaskQueue, TaskSpec, TaskState
 from taskqueue.errors import ServerUnavailable
 from tests.cli.conftest import Run
-from tests.security.tls import kinds_with_tls, native, relayed, tapped
 from tests.servers import ACL_PASSWORD, ACL_USER, RealServer, wait_until
+from tests.tls import kinds_with_tls, native, relayed, tapped
 
 CANARY = "a-payload-that-nobody-may-read"
 BOTH = ["relay", *kinds_with_tls()]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.servers import Kind, RealServer, _find_binary, _free_port, available_servers
+from tests.servers import Kind, RealServer, available_servers, find_binary, free_port
 
 _TRIES = 3
 
@@ -25,7 +25,7 @@ _TRIES = 3
 @cache
 def has_tls(kind: Kind) -> bool:
     """Whether the server of this kind was built with TLS: others end with that complaint."""
-    binary = _find_binary(kind)
+    binary = find_binary(kind)
     if binary is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ async def native(
 
 def _started(kind: Kind, options: dict[str, str], *, acl: bool) -> tuple[int, RealServer]:
     for _ in range(_TRIES):
-        port = _free_port()
+        port = free_port()
         server = RealServer(kind, folder=None, tcp=False, acl=acl, **options, tls_port=str(port))
         # Somebody may have taken the port since it was found free.
         with suppress(AssertionError):
@@ -123,6 +123,5 @@ async def _handing_on(
         )
         await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
 
-    # All addresses of the name: clients may try either first.
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listening:
         yield listening.sockets[0].getsockname()[1], seen
