@@ -80,6 +80,8 @@ async def main(kind: str, url: str, name: str) -> None:
             app, http=HttpProtocol, ws="none", loop="none", log_config=None, access_log=False
         )
         server = uvicorn.Server(config)
+        # As the command does, when all is there.
+        collect_garbage_seldom(SERVICE_GARBAGE)
         print(listening.getsockname()[1], key, flush=True)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         await asyncio.to_thread(sys.stdin.read)
@@ -90,5 +92,4 @@ async def main(kind: str, url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_garbage_seldom(SERVICE_GARBAGE)
     run(main(*sys.argv[1:]))

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.load import TYPE
 from benchmarks.marks import Marks, now
 from scheduler import Scheduler
-from taskqueue.cli.runtime import collect_garbage_seldom, run
+from taskqueue.cli.runtime import WORKER_GARBAGE, collect_garbage_seldom, run
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, bool]]]
 
@@ -86,7 +86,7 @@ def main() -> None:
     # The server of a benchmark may well have its append-only file off; once is enough to say so.
     logging.getLogger("taskqueue").setLevel(logging.ERROR)
     with Marks(options.marks) as marks:
-        collect_garbage_seldom()
+        collect_garbage_seldom(WORKER_GARBAGE)
         run(_work(options, marks))
 
 

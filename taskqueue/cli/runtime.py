@@ -23,22 +23,22 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main)
 
 
-WORKER_GARBAGE, SERVICE_GARBAGE = 100_000, 5_000
-"""New objects after which the collector looks at them. HTTP requests leave some twenty each that only it
-can find: 100,000 of them are a pause of 80 ms, 5,000 one of 4."""
+WORKER_GARBAGE, SERVICE_GARBAGE = (100_000, 50, 50), (5_000, 10, 50)
+"""When the collector looks at what is young, less young, and old, as `gc.set_threshold` has it. HTTP requests
+leave some twenty objects each that only it can find: 100,000 of them are a pause of 80 ms."""
 
 
-def collect_garbage_seldom(after: int = WORKER_GARBAGE) -> None:
+def collect_garbage_seldom(when: tuple[int, int, int]) -> None:
     """Let the garbage collector of this process look rarely, and never at what is loaded by now.
 
     Tasks leave little garbage that only the collector can find, but make so many objects that it
     looks at everything again and again: about a fifth of a busy worker's time.
 
     Args:
-        after: So many new objects.
+        when: How seldom.
     """
     gc.freeze()
-    gc.set_threshold(after, 50, 50)
+    gc.set_threshold(*when)
 
 
 def open_queue(url: str | None, name: str | None) -> AbstractAsyncContextManager[TaskQueue]:

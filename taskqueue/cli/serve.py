@@ -77,7 +77,6 @@ def serve(
     plan = Plan(settings, target, None, workers, host, port, demo=demo, docs=docs)
     if not api_only:
         plan = _with_scheduler(plan, url=url, queue=queue, strict=strict)
-    collect_garbage_seldom(SERVICE_GARBAGE)
     if status := run(_serve(plan)):
         raise typer.Exit(status)
 
@@ -129,6 +128,8 @@ async def _serve(plan: Plan) -> int:
         service = await stack.enter_async_context(opened_service(plan))
         key = await service.first_key(_TENANT, _DEMO_CREDITS if plan.demo else None)
         _welcome(service, plan, key)
+        # Here, because all that the service is made of is there by now, and need not be looked at.
+        collect_garbage_seldom(SERVICE_GARBAGE)
         status = await service.run()
     say("the service has ended")
     return status

@@ -13,7 +13,7 @@ from taskqueue.cli.loading import queue_name
 from taskqueue.cli.logs import configure_logging
 from taskqueue.cli.output import say, write_json
 from taskqueue.cli.providing import scheduler_for
-from taskqueue.cli.runtime import collect_garbage_seldom, run
+from taskqueue.cli.runtime import WORKER_GARBAGE, collect_garbage_seldom, run
 from taskqueue.cli.supervising import supervisor_of, take_url
 
 
@@ -75,7 +75,7 @@ def worker(
     scheduler.configure(url=url, name=queue_name(scheduler, queue, settings), concurrency=concurrency)
     if can_deliver():
         add_deliveries(scheduler, settings)
-    collect_garbage_seldom()
+    collect_garbage_seldom(WORKER_GARBAGE)
     summary = run(scheduler.run(burst=burst))
     if as_json:
         write_json(asdict(summary))

@@ -408,7 +408,7 @@ def test_everywhere_is_also_here(program: Program, module: str) -> None:
 def here(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module, for a service that is called in this process, which stays as it was."""
     monkeypatch.setattr("taskqueue.cli.serve.configure_logging", lambda *_, **__: None)
-    monkeypatch.setattr("taskqueue.cli.serve.collect_garbage_seldom", lambda after: None)
+    monkeypatch.setattr("taskqueue.cli.serve.collect_garbage_seldom", lambda when: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 
