@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import cpu_of
 
 _MAKING = 50e-6
 """Seconds that the load takes at most to make one of its coroutines."""
@@ -32,8 +32,7 @@ class Target:
 
     def cpu(self) -> float:
         """Return the seconds of CPU that the server process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.pid)
 
     def post(self, path: str, document: Any) -> bytes:
         """Return the bytes of a request."""

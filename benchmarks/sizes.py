@@ -25,6 +25,8 @@ class Sizes:
         lane_depth: How many tasks wait in all lanes together.
         backlog: Tasks of a dead provider, or of one large tenant, that wait meanwhile.
         slow: Tasks that take 50 ms each.
+        flight: Tasks that one worker runs at once.
+        flight_seconds: How long they are watched, in seconds.
         http: HTTP requests, one task each.
         http_batches: HTTP requests with 500 tasks each.
         waiting: Clients that wait for results at once.
@@ -46,6 +48,8 @@ class Sizes:
     lane_depth: int = 20_000
     backlog: int = 100_000
     slow: int = 2_000
+    flight: int = 5_000
+    flight_seconds: float = 10.0
     http: int = 10_000
     http_batches: int = 100
     waiting: int = 1_000
@@ -71,6 +75,8 @@ QUICK = Sizes(
     lane_depth=4_000,
     backlog=5_000,
     slow=1_000,
+    flight=500,
+    flight_seconds=2.0,
     http=1_000,
     http_batches=10,
     waiting=100,

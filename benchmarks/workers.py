@@ -67,6 +67,11 @@ class Worker:
                     process.kill()
                 await process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise `WorkerDied` if it has."""
         if self._process.returncode is not None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from scheduler.bell import Bell
 from scheduler.executor import Executor
 from scheduler.outcomes import Outcomes
-from scheduler.slots import Slots
+from scheduler.slots import ActiveHandler, Slots
 from taskqueue.store import ClaimedTask
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Starter:
         self._executor = executor
         self._outcomes = outcomes
         self._bell = bell
-        self._held: tuple[Sequence[ClaimedTask], float] = ((), 0.0)
+        self._held: tuple[list[tuple[ClaimedTask, ActiveHandler]], float] = ([], 0.0)
         self.is_stopping = False
 
     async def start(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
@@ -80,18 +80,22 @@ class Starter:
 
     def start_held(self) -> None:
         """Start what is held, because no call comes that it could wait for."""
-        (tasks, claimed_at), self._held = self._held, ((), 0.0)
-        for claimed in tasks:
-            self._slots.give(self._slots.handlers[claimed.type])
-        self._start_all(tasks, claimed_at)
+        (held, claimed_at), self._held = self._held, ([], 0.0)
+        for _, handler in held:
+            self._slots.give(handler)
+        self._start_all([claimed for claimed, _ in held], claimed_at)
 
     def _hold(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
-        handlers = self._slots.handlers
+        held, damaged = [], []
+        for claimed in tasks:
+            handler = self._slots.handlers.get(claimed.type)
+            if handler is None:
+                damaged.append(claimed)
+            else:
+                self._slots.take(handler)
+                held.append((claimed, handler))
         # A damaged record names no type that we handle: the executor reports it at once.
-        self._start_all([claimed for claimed in tasks if claimed.type not in handlers], claimed_at)
-        held = [claimed for claimed in tasks if claimed.type in handlers]
-        for claimed in held:
-            self._slots.take(handlers[claimed.type])
+        self._start_all(damaged, claimed_at)
         self._held = (held, claimed_at)
         self._bell.ring()
 

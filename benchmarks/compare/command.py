@@ -32,6 +32,9 @@ def compare(
     variants: Annotated[
         bool, typer.Option("--variants", help="Also peers' other configurations: those that store results.")
     ] = False,
+    blocking: Annotated[
+        bool, typer.Option("--blocking", help="We run with handlers in threads and blocking calls.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer tasks, and the fastest three peers.")] = False,
     tiny: Annotated[bool, typer.Option("--tiny", help="A handful of tasks: to see it run.")] = False,
     runs: Annotated[int | None, typer.Option(min=1, help="Rounds; else 3, and 1 with --tiny.")] = None,
@@ -53,7 +56,7 @@ def compare(
 ) -> None:
     """Measure us, our peers and the raw limits side by side, in one run on one server."""
     try:
-        entries = chosen(only, quick=quick, variants=variants)
+        entries = chosen(only, quick=quick, variants=variants, blocking=blocking)
     except UnknownQueue as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
     sizes = TINY if tiny else QUICK if quick else STANDARD

@@ -215,6 +215,11 @@ _LIST = replace(
 ROSTER: Mapping[str, Entry] = _BY_NAME | {entry.name: entry for entry in (_LIST, *_RESULTS)}
 """Every queue by its name. Those with results are the ones that favour themselves by having none."""
 
+BLOCKING = replace(
+    _BY_NAME[OURS], module="ours_blocking", on=(*_BY_NAME[OURS].on, "handlers in threads", "blocking calls")
+)
+"""We, as code without an event loop uses us."""
+
 FASTEST = ("ardiq", "dramatiq", "taskiq")
 """The peers that drained most in one worker when all were measured; `--quick` takes no others."""
 
@@ -223,13 +228,14 @@ class UnknownQueue(Exception):
     """A name that the roster does not have."""
 
 
-def chosen(only: str | None, *, quick: bool, variants: bool) -> list[Entry]:
+def chosen(only: str | None, *, quick: bool, variants: bool, blocking: bool = False) -> list[Entry]:
     """Return what is compared: always we and the limit, then the peers.
 
     Args:
         only: Names of peers, with commas between them; None takes those that the other two say.
         quick: The fastest three.
         variants: Also their other configurations.
+        blocking: We run with handlers in threads and blocking calls.
 
     Raises:
         UnknownQueue: If the roster does not have a name.
@@ -243,4 +249,4 @@ def chosen(only: str | None, *, quick: bool, variants: bool) -> list[Entry]:
     else:
         modules = FASTEST if quick else [entry.module for entry in peers]
         peers = [entry for entry in peers if entry.module in modules and (variants or entry.is_default)]
-    return [ROSTER[OURS], ROSTER[LIMIT], *peers]
+    return [BLOCKING if blocking else ROSTER[OURS], ROSTER[LIMIT], *peers]

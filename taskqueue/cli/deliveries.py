@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,14 @@ from taskqueue.names import WEBHOOK_TYPE
 
 if TYPE_CHECKING:
     from scheduler import Context, Scheduler
-    from taskqueue.queue import TaskQueue
+    from taskqueue.cli.delivering import Sender
     from taskqueue.settings import Settings
-    from taskqueue.webhooks import WebhookSecrets
-
-logger = logging.getLogger("taskqueue.webhooks")
 
 CONCURRENCY = 64
 """Deliveries at once in one process, beside what the scheduler runs otherwise; four to one host."""
+
+TIMEOUT = timedelta(seconds=30)
+"""How long one attempt may take at the most; it gives up earlier by itself."""
 
 
 def can_deliver() -> bool:
@@ -36,54 +35,25 @@ def add_deliveries(scheduler: Scheduler, settings: Settings) -> None:
         settings: Which addresses are allowed, how often and when to try, and what seals the tenants'
             secrets: without it the file of an embedded server, where there is one.
     """
-    from scheduler import GiveUp, Retry
-    from taskqueue.api import finished_body
-    from taskqueue.api.json import dumps
-    from taskqueue.webhooks import DeliveryFailed, DeliveryRefused, EgressPolicy, SecretUnreadable
-    from taskqueue.webhooks.delivering import TIMEOUT, deliver, wait_after
-
     # A scheduler without handlers stays one: that is a mistake, which it reports itself.
     if not scheduler.types or WEBHOOK_TYPE in scheduler.types:
         return
-    policy = policy_for(EgressPolicy, local=settings.local_webhooks)
-    attempts, first_wait = settings.webhook_attempts, settings.webhook_backoff
-    known: list[WebhookSecrets | None] = []
+    senders: list[Sender] = []
 
-    async def secrets_of(queue: TaskQueue) -> WebhookSecrets | None:
-        if not known:
-            known.append(await asyncio.to_thread(_secrets, queue, settings.secret_text))
-        return known[0]
-
-    @scheduler.handler(WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=attempts)
+    @scheduler.handler(
+        WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=settings.webhook_attempts
+    )
     async def send(payload: dict[str, Any], context: Context) -> dict[str, Any]:
-        try:
-            status = await deliver(
-                context.queue,
-                str(payload["task"]),
-                context.attempt,
-                body_of=lambda task: dumps(finished_body(task)),
-                policy=policy,
-                secrets=await secrets_of(context.queue),
-            )
-        except DeliveryRefused as refused:
-            raise GiveUp(refused.reason, code="DELIVERY_REFUSED") from None
-        except SecretUnreadable as unreadable:
-            logger.error("%s", unreadable)  # noqa: TRY400  a sentence for operators says it
-            raise Retry(wait_after(context.attempt, first_wait), str(unreadable)) from None
-        except DeliveryFailed as failed:
-            wait = wait_after(context.attempt, first_wait)
-            raise Retry(max(wait, timedelta(seconds=failed.retry_after or 0)), str(failed)) from None
-        return {"status": status}
+        if not senders:
+            # Its packages are loaded in a thread: that takes a while.
+            senders.append(await asyncio.to_thread(_sender, settings))
+        return await senders[0].send(payload, context)
 
 
-def _secrets(queue: TaskQueue, given: str | None) -> WebhookSecrets | None:
-    from taskqueue.accounts import load_secret
-    from taskqueue.webhooks import SecretBox, WebhookSecrets
+def _sender(settings: Settings) -> Sender:
+    from taskqueue.cli.delivering import Sender
 
-    folder = queue.connector.folder
-    if given is None and folder is None:
-        return None
-    return WebhookSecrets(queue, SecretBox(load_secret(given, folder=folder)))
+    return Sender(settings)
 
 
 def policy_for(policy: Any, *, local: bool) -> Any:

@@ -221,17 +221,12 @@ def _words(reply: Sequence[bytes]) -> list[Any]:
 
 def _read_claim(reply: Sequence[Any], request: ClaimRequest) -> Claim:
     now, due, more = reply[1], reply[2], reply[3]
+    columns = (reply[first::_CLAIM_FIELDS] for first in range(4, 4 + _CLAIM_FIELDS))
     tasks = [
         ClaimedTask(
-            reply[at].decode(),
-            reply[at + 1].decode(),
-            reply[at + 2],
-            reply[at + 3],
-            reply[at + 4],
-            reply[at + 5],
-            reply[at + 6].decode() or None,
+            id_.decode(), token.decode(), attempt, deliveries, crashes, record, provider.decode() or None
         )
-        for at in range(4, len(reply), _CLAIM_FIELDS)
+        for id_, token, attempt, deliveries, crashes, record, provider in zip(*columns, strict=True)
     ]
     best = more - 1 if more and request.lowest is not None else None
     return Claim(tasks, seconds_until(due, now), more > 0, best)

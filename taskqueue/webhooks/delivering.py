@@ -18,9 +18,6 @@ from taskqueue.webhooks.signing import sign, standard_headers
 ATTEMPTS: Final = 5
 """How often a delivery is tried (contract: webhooks)."""
 
-TIMEOUT: Final = timedelta(seconds=30)
-"""How long one attempt may take at the most; `post()` gives up earlier."""
-
 BodyOf = Callable[[Task], bytes]
 """Makes the body that tells of a finished task."""
 
