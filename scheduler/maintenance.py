@@ -16,6 +16,11 @@ from taskqueue.store import Promoted, Purged, Reaped, Repaired, Store
 logger = logging.getLogger("scheduler.maintenance")
 
 REAP_EVERY = 2.0
+"""Seconds between two passes of the reaper at the most."""
+
+REAPS_A_LEASE, REAP_SOONEST = 4, 0.5
+"""With short leases it comes sooner, so that it can tell an outage from its own pauses; see reap.lua."""
+
 PROMOTE_EVERY = 20.0
 REPAIR_EVERY = 20.0
 PURGE_EVERY = 60.0
@@ -34,6 +39,7 @@ class Reaper:
         self._store = store
         self._random = random
         self._lease_ms = round(lease * 1000)
+        self._every = max(min(REAP_EVERY, lease / REAPS_A_LEASE), REAP_SOONEST)
         self._is_holding = False
 
     async def run_once(self) -> Reaped:
@@ -54,7 +60,7 @@ class Reaper:
 
     def pause(self, result: Reaped) -> float:
         """Return at most 2 s: a task of a dead worker shall not wait longer than its lease and that."""
-        return _AT_ONCE if result.more else self._random.uniform(0.9, 1.0) * REAP_EVERY
+        return _AT_ONCE if result.more else self._random.uniform(0.9, 1.0) * self._every
 
 
 class Promoter:

@@ -28,8 +28,10 @@ COST
 local meta_key, leased = KEYS[1], KEYS[2]
 local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_error, cancelled_error = ARGV[6], ARGV[7]
--- Passes come at least every 2 s. A jump of the clock is told from a gap by going backwards, or far ahead.
-local SHORTEST_GAP, JUMP = 3000, 5000
+-- Passes come at least every quarter of a lease, or every half a second where that is shorter. A heartbeat leaves at
+-- least half of a lease, so a gap that no lease survived is always noticed, unless leases are shorter than 2 s.
+-- A jump of the clock is told from a gap by going backwards, or far ahead.
+local SHORTEST_GAP, JUMP = 1000, 5000
 
 -- Plan
 call("ZCARD", leased)

@@ -180,6 +180,17 @@ async def test_the_reaper_says_what_it_took_back(caplog: pytest.LogCaptureFixtur
     assert 1.8 <= reaper.pause(second) <= 2.0
 
 
+@pytest.mark.parametrize(("lease", "longest"), [(60, 2.0), (8, 2.0), (4, 1.0), (2, 0.5), (0.1, 0.5)])
+def test_short_leases_are_looked_at_sooner(lease: float, longest: float) -> None:
+    """Four times a lease, so that an outage of half a lease is noticed; at most twice a second."""
+    reaper = Reaper(FakeStore().store, Random(1), lease=lease)
+
+    pauses = [reaper.pause(Reaped()) for _ in range(100)]
+
+    assert 0.9 * longest <= min(pauses)
+    assert max(pauses) <= longest
+
+
 async def test_the_reaper_tells_once_that_it_holds_back(caplog: pytest.LogCaptureFixture) -> None:
     """After an outage nothing is taken from its worker for one lease."""
     caplog.set_level(logging.INFO)
