@@ -20,7 +20,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.trying import Copy, Verdict
+from tests.mutation.trying import Copy, Order, Verdict
 
 TESTS = ("tests/lua", "tests/machines", "tests/faults")
 """In the order of how soon they notice."""
@@ -36,7 +36,7 @@ def main(
     sample: Annotated[int, typer.Option(min=0, help="So many mutants, chosen by chance; 0 is all.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Mutants at once, each in a copy of the project.")] = 2,
-    tests: Annotated[str, typer.Option(help="What is run, with commas.")] = ",".join(TESTS),
+    tests: Annotated[str, typer.Option(help="What is run, files or folders with commas.")] = ",".join(TESTS),
     patience: Annotated[float, typer.Option(min=1, help="Seconds until tests count as hung.")] = 300.0,
 ) -> None:
     """Try mutants of the Lua scripts; exit with 1 if one survives that is not explained."""
@@ -44,7 +44,8 @@ def main(
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tq-mutants-") as folder:
         copies: SimpleQueue[Copy] = SimpleQueue()
-        made = [Copy(_folder(folder, number), tests.split(","), patience) for number in range(jobs)]
+        order = Order(tests.split(","))
+        made = [Copy(_folder(folder, number), order, patience) for number in range(jobs)]
         if not made[0].is_sound():
             raise typer.BadParameter("these tests fail without any change", param_hint="--tests")
         for copy in made:
