@@ -26,9 +26,8 @@ local function hold_of(entry)
   if header.cost > tenant.balance and #broke < BROKE_AT_ONCE then
     probe("hash", keys.run .. id)
     probe("zset", tenant.finished)
-    entry.has_broke = true
     entry.at = entry.at + 2
-    broke[#broke + 1] = { id = id, header = header, entry = entry }
+    broke[#broke + 1] = { id = id, header = header }
   else
     entry.is_closed = true
     tenant.waits = header.cost <= tenant.balance

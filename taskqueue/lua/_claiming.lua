@@ -63,19 +63,14 @@ end
 local function write_claim(worker, request, claims, lease)
   local leases, stored = {}, { request }
   for _, entry in ipairs(opened) do
-    -- What was taken is the top of the lane, unless tasks that are ended stood between.
+    -- What was taken is the top of the lane: tasks that are ended have left it already.
     if entry.taken > 0 then
-      if not entry.has_broke then
-        call("ZPOPMAX", entry.lane.ready, entry.taken)
-      end
+      call("ZPOPMAX", entry.lane.ready, entry.taken)
       entry.lane.is_changed = true
     end
   end
   for _, task in ipairs(taken) do
     local lane = task.entry.lane
-    if task.entry.has_broke then
-      call("ZREM", lane.ready, task.id)
-    end
     count_queued(lane, task.priority, -1)
     -- Without a record there is nothing to run: the id only leaves the lane.
     if task.record then

@@ -34,7 +34,6 @@ local dead_error, cancelled_error = ARGV[6], ARGV[7]
 local SHORTEST_GAP, JUMP = 1000, 5000
 
 -- Plan
-call("ZCARD", leased)
 local passes = call("HMGET", meta_key, "reaped_at", "hold_until", "longest_lease")
 local reaped_at, hold_until = tonumber(passes[1]), tonumber(passes[2] or 0)
 local longest = max(lease, tonumber(passes[3] or 0))

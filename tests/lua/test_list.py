@@ -387,3 +387,15 @@ async def test_a_few_leases_are_met_once(scene: Scene) -> None:
     await scene.claim()
 
     assert await walk(scene, 3) == [f"task-{number:02}" for number in range(20)]
+
+
+async def test_pages_of_what_runs_are_full(scene: Scene) -> None:
+    """The table is read in steps of a few tasks each; a page gathers them until it is full, or nearly so."""
+    await scene.enqueue(*(f"task-{number:03}" for number in range(400)), tenant="acme")
+    await scene.claim()
+
+    sizes = [len(page) async for page in pages(scene, 40, tenant="acme", states=[TaskState.PROCESSING])]
+
+    assert sum(sizes) == 400
+    assert all(size >= 20 for size in sizes[:-1])
+    assert len(sizes) <= 20

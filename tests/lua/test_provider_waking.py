@@ -77,6 +77,24 @@ async def test_whoever_makes_room_wakes_the_types_that_found_none(scene: Scene, 
     assert not scene.is_awake("GEMINI")
 
 
+async def test_all_types_that_found_no_room_are_woken(scene: Scene) -> None:
+    """Three wait for one provider, the second of them twice: each is told once, and none in another's place."""
+    chains = {type_: ("alpha",) for type_ in ("GROK", "GEMINI", "CHATGPT", "COPILOT")}
+    await scene.store.set_provider("alpha", {"max": "1"})
+    await scene.enqueue("running")
+    [running] = (await scene.claim(chains=chains)).tasks
+    for type_ in ("GEMINI", "CHATGPT", "COPILOT"):
+        await scene.enqueue(f"of-{type_}", type=type_)
+        assert await scene.claimed_ids((type_,), chains=chains) == []
+        assert await scene.claimed_ids(("CHATGPT",), chains=chains) == []
+    waiting = scene.hash(scene.keys.limit_provider("alpha"))["waiting"]
+    assert waiting == "GEMINI CHATGPT COPILOT"
+
+    await scene.complete(running)
+
+    assert all(scene.is_awake(type_) for type_ in ("GEMINI", "CHATGPT", "COPILOT"))
+
+
 @pytest.mark.parametrize(
     ("closed", "opened"),
     [
