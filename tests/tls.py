@@ -47,31 +47,45 @@ async def native(
     clients: trustme.CA | None,
     *,
     acl: bool = False,
+    peers: trustme.CA | None = None,
+    make: type[RealServer] = RealServer,
     **options: str,
 ) -> AsyncIterator[tuple[int, RealServer]]:
-    """A server with a TLS port and no other; yield the port. *clients*: who signs those of clients."""
+    """A server with a TLS port and no other; yield the port.
+
+    Args:
+        kind: Which server.
+        certificate: Its own.
+        clients: Who signs those of clients; None asks for none.
+        acl: As for `RealServer`.
+        peers: Who signs those of servers that it connects to itself.
+        make: What is started.
+        options: As for `RealServer`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         chain, key, signers = (Path(folder) / name for name in ("chain.pem", "key.pem", "clients.pem"))
         chain.write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
         key.write_bytes(certificate.private_key_pem.bytes())
-        signers.write_bytes((clients or trustme.CA()).cert_pem.bytes())
+        signers.write_bytes((clients or peers or trustme.CA()).cert_pem.bytes())
         options |= {
             "tls_cert_file": str(chain),
             "tls_key_file": str(key),
             "tls_ca_cert_file": str(signers),
             "tls_auth_clients": "yes" if clients else "no",
         }
-        port, server = _started(kind, options, acl=acl)
+        port, server = _started(make, kind, options, acl=acl)
         try:
             yield port, server
         finally:
             server.__exit__(None, None, None)
 
 
-def _started(kind: Kind, options: dict[str, str], *, acl: bool) -> tuple[int, RealServer]:
+def _started(
+    make: type[RealServer], kind: Kind, options: dict[str, str], *, acl: bool
+) -> tuple[int, RealServer]:
     for _ in range(_TRIES):
         port = free_port()
-        server = RealServer(kind, folder=None, tcp=False, acl=acl, **options, tls_port=str(port))
+        server = make(kind, folder=None, tcp=False, acl=acl, **options, tls_port=str(port))
         # Somebody may have taken the port since it was found free.
         with suppress(AssertionError):
             server.start()

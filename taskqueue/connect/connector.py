@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskqueue.connect.address import Address, Kind, Login, parse_address
 from taskqueue.connect.packing import packed_in_c
 from taskqueue.connect.passing import may_be_retried
+from taskqueue.connect.sentinels import from_sentinels, sentinel_client
 from taskqueue.connect.wire import close_client
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
 
@@ -43,7 +41,6 @@ _VARIABLES = ("TASKQUEUE_URL", "REDIS_URL")
 _DEFAULT_URL = "embedded://"
 
 _CONNECT_TIMEOUT: Final = 5.0  # seconds
-_SENTINEL_TIMEOUT: Final = 1.0  # seconds; a dead Sentinel must not use up the patience for the others
 _MAX_CONNECTIONS: Final = 10_000  # what a server admits by default: it shall be the one to refuse
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two tries of `open`
 _OUT_OF_TIME: Final = (TimeoutError, RedisTimeoutError)
@@ -155,7 +152,7 @@ class Connector:
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
             return RedisCluster(startup_nodes=nodes, **options)
         if address.kind == "sentinel":
-            return packed_in_c(_sentinel_client(address, options))
+            return packed_in_c(sentinel_client(address, options))
         ((host, port),) = address.hosts
         return packed_in_c(Redis(host=host, port=port, db=address.db, **options))
 
@@ -188,7 +185,8 @@ class Connector:
                         await client.ping()
                 except (RedisError, RedisClusterException, OSError) as error:
                     # Running out of time says less than what went wrong before.
-                    last = last if last is not None and isinstance(error, _OUT_OF_TIME) else _refusal(error)
+                    if last is None or not isinstance(error, _OUT_OF_TIME):
+                        last = await from_sentinels(client, _refusal(error))
                 else:
                     return
                 is_final = not may_be_retried(last) or _unverified(last) is not None
@@ -221,43 +219,6 @@ class _EmbeddedConnection(UnixDomainSocketConnection):
                 return
         self.path = await asyncio.to_thread(self._server.revive)
         await super()._connect()  # type: ignore[no-untyped-call]
-
-
-class _MasterPool(SentinelConnectionPool):
-    """Asks the Sentinels for the master at every connect, and closes what it asked them through."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  (not our signature)
-        await super().disconnect(inuse_connections)
-        if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
-
-
-def _sentinel_client(address: Address, options: dict[str, Any]) -> Redis:
-    asking = {
-        **options,
-        **_login(address.sentinel_login),
-        "socket_timeout": _SENTINEL_TIMEOUT,
-        "socket_connect_timeout": _SENTINEL_TIMEOUT,
-    }
-    sentinel = Sentinel(address.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-    client: Redis = sentinel.master_for(
-        address.service,
-        connection_pool_class=_MasterPool,
-        db=address.db,
-        redis_connect_func=_greet_master,
-    )
-    return client
-
-
-async def _greet_master(connection: Connection) -> None:
-    """Shake hands, and see that it is the master: one that was, and came back, may be named a while yet."""
-    await connection.on_connect()
-    await connection.send_command("ROLE")
-    role = await connection.read_response()
-    if role[0] != b"master":
-        where = f"{connection.host}:{connection.port}"
-        raise RedisConnectionError(f"{where} is a {role[0].decode()}, not the master")
 
 
 def _login(login: Login) -> dict[str, str | None]:

@@ -69,7 +69,9 @@ class Node:
         return str(info["role"]) if is_joined else "joining"
 
 
-class _Sentinel(RealServer):
+class SentinelServer(RealServer):
+    """One Sentinel, which watches nothing yet."""
+
     def _first_words(self) -> list[str]:
         # It insists on a file that it can write its state to.
         state = self._own_folder / "sentinel.conf"
@@ -89,7 +91,7 @@ class SentinelSet:
     def __init__(self, dice: Random, kind: Kind | None = None, *, needs_replica: bool = False) -> None:
         chances = [Random(dice.random()) for _ in range(1 + _REPLICAS)]
         self.nodes = [Node(kind, each, needs_replica=needs_replica) for each in chances]
-        self.sentinels = [_Sentinel(kind, tcp=True) for _ in range(_SENTINELS)]
+        self.sentinels = [SentinelServer(kind, tcp=True) for _ in range(_SENTINELS)]
         self._versions = ""
 
     @property

@@ -19,7 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from taskqueue.connect import Connector, connector
+from taskqueue.connect import Connector, Wire, close_client, sentinels
+from taskqueue.connect.passing import may_be_retried
+from taskqueue.embedded import EmbeddedServer
 from taskqueue.embedded.layout import Layout
 from taskqueue.embedded.locks import is_held
 from taskqueue.errors import ServerUnavailable, ServerUnsuitable
@@ -242,6 +244,34 @@ async def test_a_cancelled_open_leaves_no_share_behind(embedded: Path) -> None:
     )
 
 
+async def test_a_cancelled_open_that_fails_has_nothing_to_give_back(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program has given up; later the server turns out not to start."""
+    begun, go, left = threading.Event(), threading.Event(), []
+
+    def fail(server: EmbeddedServer, timeout: float) -> str:
+        begun.set()
+        go.wait(10)
+        raise ServerUnavailable("it does not start")
+
+    monkeypatch.setattr(EmbeddedServer, "join", fail)
+    monkeypatch.setattr(EmbeddedServer, "leave", left.append)
+    opening = asyncio.create_task(Connector.parse(f"embedded://{embedded}").open())
+    await asyncio.to_thread(begun.wait, 10)
+
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    joining = [each for each in threading.enumerate() if each.name.startswith("taskqueue-embedded")]
+    go.set()
+    for each in joining:
+        await asyncio.to_thread(each.join, 10)
+
+    assert joining
+    assert left == []
+
+
 async def test_an_embedded_server_that_cannot_be_is_an_error_as_it_is(tmp_path: Path) -> None:
     """The folder is a file: trying again would not help."""
     (tmp_path / "file").touch()
@@ -291,6 +321,32 @@ async def test_a_cluster_that_is_not_there_is_unavailable() -> None:
         await made.open(timeout=0.5)
 
 
+async def test_a_call_to_a_cluster_that_has_gone_may_be_made_again() -> None:
+    """It never went out: no node answers, or none has the slot now. Later one may."""
+    client = Connector.parse(f"redis+cluster://127.0.0.1:{free_port()}").client()
+    gone = Wire(client, key="{q}")
+    with pytest.raises(RedisConnectionError, match="the cluster: ") as lost:
+        await gone.call("PING")
+    assert may_be_retried(lost.value)
+    await gone.aclose()
+    await close_client(client)
+
+    with RealServer(tcp=True, cluster_enabled="yes", cluster_require_full_coverage="no") as server:
+        with server.client() as admin:
+            # The slot of {q} is 11958.
+            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 100)
+            wait_until(lambda: admin.cluster("info")["cluster_state"] == "ok", "the cluster serves")
+        client = Connector.parse(f"redis+cluster://127.0.0.1:{server.port}").client()
+        homeless = Wire(client, key="{q}")
+
+        with pytest.raises(RedisConnectionError, match="the cluster: .*not covered") as lost:
+            await homeless.call("PING")
+
+        assert may_be_retried(lost.value)
+        await homeless.aclose()
+        await close_client(client)
+
+
 async def test_the_sentinels_are_asked_again_at_every_connect() -> None:
     """The master moves, and connections to the old one break: clients follow without being told."""
     with (
@@ -318,7 +374,7 @@ async def test_without_a_master_the_sentinels_are_not_enough() -> None:
     with RealServer(tcp=True) as server, RealSentinel(server) as sentinel:
         made = Connector.parse(f"redis+sentinel://127.0.0.1:{sentinel.port}/other")
 
-        with pytest.raises(ServerUnavailable, match="No master found for 'other'"):
+        with pytest.raises(ServerUnavailable, match="the Sentinels know no master 'other'"):
             await made.open(timeout=0.5)
 
 
@@ -331,7 +387,7 @@ async def test_a_replica_is_not_taken_for_the_master() -> None:
         client = Redis(
             port=cast("int", replica.port),
             retry=Retry(NoBackoff(), 0),
-            redis_connect_func=connector._greet_master,
+            redis_connect_func=sentinels.greet_master,
         )
 
         with pytest.raises(RedisConnectionError, match="is a slave, not the master"):

@@ -200,7 +200,7 @@ async def test_a_cluster_over_tls(authority: trustme.CA, ca_file: Path) -> None:
     """The nodes that the cluster names are verified like the one in the URL; the user is that of the file."""
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     [kind, *_] = kinds_with_tls()
-    options = {"cluster_enabled": "yes", "tls_cluster": "yes"}
+    options: dict[str, Any] = {"cluster_enabled": "yes", "tls_cluster": "yes"}
     async with native(kind, certificate, None, acl=True, **options) as (port, server):
         with server.client() as admin:
             ask: Any = admin  # redis-py declares no types for this

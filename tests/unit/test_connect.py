@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from taskqueue.connect import Client, Connector, connector
+from taskqueue.connect import Client, Connector, connector, sentinels
 from taskqueue.connect.address import Address, Login, Tls, parse_address, scrubbed
 from taskqueue.errors import InvalidSetting, ServerUnsuitable
 
@@ -297,7 +297,7 @@ def test_the_sentinels_have_a_login_of_their_own() -> None:
     assert isinstance(pool, SentinelConnectionPool)
     assert pool.service_name == "main"
     assert pool.connection_kwargs["db"] == 2
-    assert pool.connection_kwargs["redis_connect_func"] is connector._greet_master
+    assert pool.connection_kwargs["redis_connect_func"] is sentinels.greet_master
     assert (pool.connection_kwargs["username"], pool.connection_kwargs["password"]) == ("me", "pw")
     for sentinel, host in zip(pool.sentinel_manager.sentinels, ("a", "b"), strict=True):
         asking = options_of(sentinel)
@@ -343,6 +343,16 @@ async def test_memory_is_shared_by_name() -> None:
     assert await other.client().get("word") is None
     assert (same.kind, same.url_shown) == ("memory", "memory://a1")
     await same.close()
+
+
+async def test_a_client_in_memory_may_be_closed_twice() -> None:
+    """And used in between, as one of a real server."""
+    client = cast("Redis", Connector.parse("memory://twice").client())
+    for _ in range(2):
+        await client.set("word", "hello")
+        await client.connection_pool.disconnect()
+        await client.connection_pool.disconnect()
+    await client.aclose()
 
 
 async def test_memory_runs_scripts_and_answers_like_a_server() -> None:
