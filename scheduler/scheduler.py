@@ -151,6 +151,11 @@ class Scheduler:
         """The types that it has handlers for, in the order of their registration."""
         return tuple(registration.type for registration in self._handlers)
 
+    @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once, all types together."""
+        return self._defaults.concurrency
+
     def configure(
         self, *, url: str | None = None, name: str | None = None, concurrency: int | None = None
     ) -> None:

@@ -107,13 +107,13 @@ class RealServer:
     @property
     def url(self) -> str:
         """The URL of the socket."""
-        return f"unix://{self._login()}{self.socket}"
+        return f"unix://{self.login}{self.socket}"
 
     @property
     def tcp_url(self) -> str:
         """The URL of the port; the server was made with `tcp=True`."""
         assert self.port is not None, "this server has no port"
-        return f"redis://{self._login()}127.0.0.1:{self.port}"
+        return f"redis://{self.login}127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -221,7 +221,9 @@ class RealServer:
         ]
         return [f"{entry['reason']}: {entry['object']} ({entry['context']})" for entry in found]
 
-    def _login(self) -> str:
+    @property
+    def login(self) -> str:
+        """User and password as they stand in a URL, with the @ behind; "" for the default user."""
         return f"{ACL_USER}:{ACL_PASSWORD}@" if self.has_acl else ""
 
     def _write_acl(self) -> Path:

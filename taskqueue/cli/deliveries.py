@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taskqueue.settings import Settings
 
 CONCURRENCY = 64
-"""Deliveries at once in one process, beside what the scheduler runs otherwise; four to one host."""
+"""Deliveries at once in one process, and never more than half of its slots; four to one host."""
 
 TIMEOUT = timedelta(seconds=30)
 """How long one attempt may take at the most; it gives up earlier by itself."""
@@ -40,8 +40,11 @@ def add_deliveries(scheduler: Scheduler, settings: Settings) -> None:
         return
     senders: list[Sender] = []
 
+    # Receivers that hang must leave slots to what the scheduler is there for.
+    slots = max(1, min(CONCURRENCY, scheduler.concurrency // 2))
+
     @scheduler.handler(
-        WEBHOOK_TYPE, concurrency=CONCURRENCY, timeout=TIMEOUT, max_attempts=settings.webhook_attempts
+        WEBHOOK_TYPE, concurrency=slots, timeout=TIMEOUT, max_attempts=settings.webhook_attempts
     )
     async def send(payload: dict[str, Any], context: Context) -> dict[str, Any]:
         if not senders:

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from taskqueue.keys import Keys
-from tests.chaos.places import version_of
+from tests.chaos.places import Place, version_of
 from tests.chaos.processes import until
 from tests.servers import Kind, RealServer
 
@@ -34,7 +34,7 @@ class Seat:
     slots: tuple[str, ...]
 
 
-class Cluster:
+class Cluster(Place):
     """Six nodes on free ports. Processes speak to them without anything in between."""
 
     def __init__(self, dice: Random, kind: Kind | None = None) -> None:

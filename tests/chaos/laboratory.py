@@ -285,4 +285,4 @@ class Laboratory:
     def audited(self) -> list[str]:
         """Return what is wrong with the keys of the queue. Everything has been drained."""
         with self.place.holder(QUEUE) as client:
-            return audit(client, QUEUE)
+            return [*audit(client, QUEUE), *(f"refused: {each}" for each in self.place.refusals())]

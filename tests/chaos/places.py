@@ -35,8 +35,12 @@ class Place(Protocol):
     def versions(self) -> str:
         """Return what the servers are."""
 
+    def refusals(self) -> list[str]:
+        """Return what the user of docs/taskqueue.acl was refused, where it is used."""
+        return []
 
-class OneServer:
+
+class OneServer(Place):
     """A server that writes to disk, each process behind a proxy of its own.
 
     Args:
@@ -76,7 +80,7 @@ class OneServer:
         """Return the address of the process's own proxy."""
         if process not in self.proxies:
             assert self.server.port is not None, "it listens"
-            proxy = ChaosProxy(self.server.port, Random(self._dice.random()))
+            proxy = ChaosProxy(self.server.port, Random(self._dice.random()), login=self.server.login)
             await proxy.start()
             self.proxies[process] = proxy
         return self.proxies[process].url
@@ -88,6 +92,10 @@ class OneServer:
     def versions(self) -> str:
         """Return name and version of the server."""
         return self._versions
+
+    def refusals(self) -> list[str]:
+        """Return what the server has written down since it was started."""
+        return self.server.refusals()
 
     async def kill9(self) -> None:
         """End the server as a crash does."""

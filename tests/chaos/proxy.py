@@ -63,6 +63,7 @@ class ChaosProxy:
         cut_after: Bytes of an answer after which the connection is reset, in the middle of it.
         parts_replicas: Whether only what replicas ask and get is held, whatever the way.
         dropped: How many answers were dropped or cut.
+        login: User and password that the process shows, with the @ behind; "" for none.
     """
 
     target: int
@@ -73,6 +74,7 @@ class ChaosProxy:
     cut_after: int | None = None
     parts_replicas: bool = False
     dropped: int = 0
+    login: str = ""
     port: int = 0
     _links: set[_Link] = field(default_factory=set)
     _server: asyncio.Server | None = None
@@ -80,7 +82,7 @@ class ChaosProxy:
     @property
     def url(self) -> str:
         """Where the process that is behind the proxy finds its server."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.login}127.0.0.1:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         """Listen, on a free port unless one is named."""

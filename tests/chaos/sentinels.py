@@ -11,7 +11,7 @@ from random import Random
 
 import redis
 
-from tests.chaos.places import version_of
+from tests.chaos.places import Place, version_of
 from tests.chaos.processes import until
 from tests.chaos.proxy import ChaosProxy
 from tests.servers import Kind, RealServer
@@ -79,7 +79,7 @@ class SentinelServer(RealServer):
         return [str(state), "--sentinel"]
 
 
-class SentinelSet:
+class SentinelSet(Place):
     """Three servers of which one is the master, behind three Sentinels.
 
     Args:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from scheduler import Context, Scheduler
-from taskqueue import TaskQueue, TaskState
+from taskqueue import Task, TaskQueue, TaskState
 from taskqueue.cli.deliveries import add_deliveries
 from taskqueue.names import WEBHOOK_TYPE
 from taskqueue.settings import Settings
 from taskqueue.testing import FakeClock
-from taskqueue.webhooks.delivering import wait_after
+from taskqueue.webhooks import EgressPolicy
+from taskqueue.webhooks.delivering import deliver, wait_after
 from tests.integration.webhook_receiver import receiver, silence, status
 
 MINUTES = [2, 4, 8, 16]
@@ -30,10 +31,15 @@ async def queue(url: str, queue_name: str, clock: FakeClock) -> AsyncIterator[Ta
 
 
 def delivering(
-    queue: TaskQueue, *, local: bool = True, secret: str | None = None, **settings: Any
+    queue: TaskQueue,
+    *,
+    local: bool = True,
+    secret: str | None = None,
+    concurrency: int = 100,
+    **settings: Any,
 ) -> Scheduler:
     """A scheduler as the command line starts it, with a handler that does nothing."""
-    scheduler = Scheduler(queue=queue)
+    scheduler = Scheduler(queue=queue, concurrency=concurrency)
 
     @scheduler.handler("CHATGPT", max_attempts=1)
     async def answer(payload: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -144,6 +150,19 @@ async def test_a_receiver_that_hangs_delays_nobody_else(queue: TaskQueue) -> Non
         assert hanging.connections == 4
 
 
+async def test_receivers_that_hang_leave_half_of_the_slots_to_others(queue: TaskQueue) -> None:
+    """A worker with four slots, and more deliveries to hosts that say nothing: two of them at a time."""
+    async with receiver(silence) as hanging, delivering(queue, concurrency=4):
+        for host in ("127.0.0.1", "localhost"):
+            for _ in range(4):
+                await queue.enqueue("CHATGPT", {}, webhook=hanging.url(host))
+        await until(lambda: hanging.connections == 2)
+        tasks = [await queue.enqueue("CHATGPT", {}) for _ in range(10)]
+
+        assert {(await queue.wait(task.id, timeout=10)).state for task in tasks} == {TaskState.COMPLETED}
+        assert hanging.connections == 2
+
+
 async def test_a_scheduler_of_a_user_may_have_its_own_way(queue: TaskQueue) -> None:
     """A handler for deliveries that is there already stays."""
     scheduler = Scheduler(queue=queue)
@@ -179,3 +198,23 @@ async def test_how_often_and_when_is_tried_can_be_set(queue: TaskQueue, clock: F
             await asyncio.sleep(0.01)
 
     assert (given_up.attempt, len(seen.requests)) == (3, 3)
+
+
+async def test_what_has_nothing_to_tell_is_not_delivered(queue: TaskQueue) -> None:
+    """Its record is gone, it was submitted again, or it has no webhook: nobody is called."""
+
+    def body_of(task: Task) -> bytes:
+        raise AssertionError("there is nothing to say")
+
+    async with receiver(status(204)) as there:
+        redriven = await queue.enqueue("CHATGPT", {}, webhook=there.url())
+        await queue.cancel(redriven.id)
+        await queue.redrive(redriven.id)
+        silent = await queue.enqueue("CHATGPT", {})
+        await queue.cancel(silent.id)
+
+        for task_id in (redriven.id, silent.id, "unknown"):
+            policy = EgressPolicy()
+            assert await deliver(queue, task_id, 1, body_of=body_of, policy=policy, secrets=None) is None
+
+        assert there.requests == []
