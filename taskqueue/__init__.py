@@ -66,5 +66,5 @@ _HOME_OF = dict.fromkeys(__all__, "taskqueue.errors") | {
 }
 
 # Type checkers know the names from above, and shall report any other.
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch - it is never true where this runs
     __getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

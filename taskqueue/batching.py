@@ -93,6 +93,9 @@ class Batcher(Generic[EntryT, ResultT]):
             await asyncio.wait([self._sender])
         else:
             await cancelled(self._sender)
+            # It has not done so itself if it was cancelled before its first step.
+            _break_off(self._waiting)
+            self._waiting.clear()
 
     async def _send_all(self) -> None:
         try:

@@ -35,6 +35,6 @@ def _make() -> list[str]:
     return (_PUT_TOGETHER % _TAKEN_APART.unpack(digits)).decode().split("\n")
 
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch - tests run where there is fork
     # A forked child must not hand out the ids that its parent has in store.
     os.register_at_fork(after_in_child=_made.clear)

@@ -76,7 +76,7 @@ class Counting:
             if ticket.remaining is None:
                 await self._accounts.count(ticket, self._asked or self._ask())
         finally:
-            if ticket.remaining is not None:
+            if ticket.remaining is not None:  # pragma: no branch - it is None only after an error
                 self._exchange.limits = _limits(ticket.request.limit, ticket.remaining)
 
     async def beside(self, work: Coroutine[Any, Any, ReplyT]) -> ReplyT:

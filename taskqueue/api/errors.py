@@ -26,7 +26,6 @@ from taskqueue.errors import (
     IdempotencyConflict,
     InsufficientCredits,
     InvalidTask,
-    LimitReached,
     QueueCorrupt,
     QueueFull,
     ServerUnavailable,
@@ -200,8 +199,6 @@ def _refusal(error: Exception) -> ApiError | None:
             return ApiError(409, "RESOURCE_ALREADY_EXISTS", "Task already exists", details)
         case QueueFull():
             return queue_full(error.limit)
-        case LimitReached():
-            return concurrency_reached(error.limit)
         case TaskNotFound():
             return task_not_found(error.task_id)
         case _:

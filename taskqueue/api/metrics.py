@@ -90,9 +90,9 @@ def _queue_lines(stats: Stats | None) -> Iterator[str]:
         yield f'taskqueue_queued_by_priority{{priority="{priority}"}} {number}'
     yield "# HELP taskqueue_running Tasks of a type that run."
     yield "# TYPE taskqueue_running gauge"
+    # Of a whole queue these are types alone.
     for limit in stats.limits:
-        if limit.scope == "type":
-            yield f'taskqueue_running{{type="{limit.name}"}} {limit.used}'
+        yield f'taskqueue_running{{type="{limit.name}"}} {limit.used}'
 
 
 _OF_PROVIDERS: tuple[tuple[str, str, Callable[[ProviderState], float | None]], ...] = (

@@ -126,6 +126,6 @@ class Endpoint:
                 return await counting.beside(self._handler(self._service, exchange))
             case Counted.WITHIN:
                 return await counting.within(self._handler(self._service, exchange))
-            case Counted.FIRST:
+            case Counted.FIRST:  # pragma: no branch - there is no fourth
                 await counting.settle()
                 return await self._handler(self._service, exchange)

@@ -120,7 +120,7 @@ def read_task(document: dict[str, Any], tenant: str, options: ApiOptions) -> Tas
 
 def _priority(value: object, problems: list[Problem]) -> int:
     if type(value) is float and value.is_integer():
-        # JSON has one kind of number: 5.0 is the integer 5.
+        # JSON has one kind of number. The parser leaves those that are too large to be exact: 1e300.
         value = int(value)
     if type(value) is not int:
         wanted = "int" if type(value) is float else "number"

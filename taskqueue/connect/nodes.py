@@ -35,7 +35,6 @@ async def connection_to(client: Any, key: str) -> AbstractConnection:
         node = client.get_node_from_key(key)
     except redis_errors.RedisClusterException as error:
         raise redis_errors.ConnectionError(f"the cluster: {error}") from error
-    if node is None:
-        raise redis_errors.ConnectionError("the cluster: no primary has the slot of the queue")
+    assert node is not None, "None stands for a missing replica"
     connection = node.connection_class(**node.connection_kwargs)
     return connection

@@ -47,7 +47,7 @@ class Server:
         Raises:
             OrphanRemains: If it is still there after two times *patience* seconds.
         """
-        for is_last in (False, True):
+        for is_last in (False, True):  # pragma: no branch - the last returns or raises
             try:
                 self._lock = acquire(self._layout.server, patience)
             except TimeoutError:
@@ -164,7 +164,7 @@ def _parent_binding() -> Callable[[], None] | None:
     def bind() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
+            os._exit(1)  # pragma: no cover - a moment in a process that is dying
 
     return bind
 
@@ -179,7 +179,7 @@ def _become(
     """Turn the calling process, a fresh fork with SIGTERM blocked, into the server; never return."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if bind_to_parent is not None:
+        if bind_to_parent is not None:  # pragma: no branch - None only where there is no prctl
             bind_to_parent()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # one that waited ends us now
         os.set_inheritable(lock, True)  # the lock lives as long as the server does

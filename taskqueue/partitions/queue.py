@@ -168,7 +168,8 @@ class PartitionedQueue(PartitionedOperatorCalls):
             try:
                 number = self.routing.place(_checked(spec), spread=spread)
             except InvalidTask as error:
-                refusal = InvalidTask(f"specs[{place}].{error.field}", error.value, error.rule)
+                field = f"specs[{place}].{error.field}".removesuffix(".")
+                refusal = InvalidTask(field, error.value, error.rule)
                 if not return_exceptions:
                     raise refusal from None
                 found[place] = refusal
@@ -261,7 +262,7 @@ class PartitionedQueue(PartitionedOperatorCalls):
 
 def _checked(spec: object) -> TaskSpec:
     if not isinstance(spec, TaskSpec):
-        raise InvalidTask("spec", spec, "a TaskSpec")
+        raise InvalidTask("", spec, "a TaskSpec")
     return spec
 
 

@@ -168,14 +168,11 @@ class Waiting:
         self._looking.discard(task_id)
         told = task_id in self._told_meanwhile
         self._told_meanwhile.discard(task_id)
-        if found.cancelled():
-            self._fail(task_id, TaskQueueError(f"the wait for task {task_id} was broken off"))
-        elif (problem := found.exception()) is not None:
+        if (problem := found.exception()) is not None:
             self._fail(task_id, problem)
         elif (task := found.result()) is not None and task.state.is_finished:
             for future in self._waiters.pop(task_id, ()):
-                if not future.done():
-                    future.set_result(task)
+                future.set_result(task)
         elif told:
             self._look(task_id)
         elif task is None:
@@ -183,5 +180,4 @@ class Waiting:
 
     def _fail(self, task_id: str, problem: BaseException) -> None:
         for future in self._waiters.pop(task_id, ()):
-            if not future.done():
-                future.set_exception(copy_of(problem) if isinstance(problem, Exception) else problem)
+            future.set_exception(copy_of(problem) if isinstance(problem, Exception) else problem)

@@ -319,7 +319,7 @@ def _read_stats(age: bytes, limits: Sequence[bytes], counts: Sequence[bytes], on
             by_priority[int(priority)] = by_priority.get(int(priority), 0) + int(value)
         elif what == "delayed":
             delayed += int(value)
-        elif what == "processing":
+        elif what == "processing":  # pragma: no branch - nothing else is counted
             processing += int(value)
     of_a_tenant = any(limit.scope == "tenant" for limit in found)
     if not of_a_tenant:

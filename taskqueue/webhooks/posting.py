@@ -120,7 +120,7 @@ class _Reply:
                 if not await self._read():
                     raise ConnectionResetError
             elif not isinstance(event, h11.InformationalResponse):
-                raise h11.RemoteProtocolError("not the head of a reply")
+                raise h11.RemoteProtocolError("not the head")  # pragma: no cover - h11 has nothing else
 
     async def throw_away(self) -> None:
         """Let the receiver finish its reply, within bounds; how it ends does not matter any more."""

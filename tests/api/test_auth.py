@@ -203,3 +203,14 @@ async def test_an_endpoint_guards_itself_too(app: FastAPI) -> None:
             scope[KEY] = Exchange(scope, AsyncMock())
             with pytest.raises(ApiError, match="API key"):
                 await route.app(scope, AsyncMock(), AsyncMock())
+
+
+def test_a_request_without_a_key_is_nobodys() -> None:
+    """Whatever asks whose it is gets no tenant, and the client the same words as ever."""
+    from taskqueue.api.exchange import Exchange
+
+    exchange = Exchange({"type": "http"}, AsyncMock())
+
+    with pytest.raises(ApiError, match="API key") as refused:
+        _ = exchange.tenant
+    assert refused.value.status == 401

@@ -78,6 +78,8 @@ async def test_a_price_may_rise_with_the_result(client: Client, queue: TaskQueue
         ({"payload": {**PROMPT, "more": 1}}, "payload.more", 'Unrecognized key: "more"'),
         ({"priority": 0}, "priority", "Too small: expected number to be >=1"),
         ({"priority": 11}, "priority", "Too big: expected number to be <=10"),
+        ({"priority": 1e300}, "priority", "Too big: expected number to be <=10"),
+        ({"priority": -1e300}, "priority", "Too small: expected number to be >=1"),
         ({"priority": 1.5}, "priority", "Invalid input: expected int, received number"),
         ({"priority": True}, "priority", "Invalid input: expected number, received boolean"),
         ({"priority": "5"}, "priority", "Invalid input: expected number, received string"),

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from scheduler import Context
-from taskqueue import TaskQueue
+from taskqueue import ServerUnavailable, TaskQueue
 from tests.api.conftest import PROMPT, TASK, Client, Working, error_of
 from tests.api.live import served
 
@@ -186,3 +186,97 @@ async def test_a_long_body_over_the_wire(base: str, live: httpx.AsyncClient) -> 
     except (httpx.WriteError, httpx.ReadError):
         return  # closed while it was still sent: the client may see only that
     assert response.status_code == 413
+
+
+async def test_what_has_come_so_far_is_told_at_once(live: httpx.AsyncClient, working: Working) -> None:
+    """A stream that is opened late begins with the state and the progress."""
+    told, go = asyncio.Event(), asyncio.Event()
+
+    async def handler(_: Any, context: Context) -> dict[str, Any]:
+        await context.progress({"page": 1})
+        told.set()
+        await go.wait()
+        return {}
+
+    async with working(CHATGPT=handler):
+        task_id = await _create(live)
+        await asyncio.wait_for(told.wait(), 10)
+        async with live.stream("GET", f"/v1/async/task/{task_id}/events") as response:
+            events = _events(response)
+            state, progress = await anext(events), await anext(events)
+            go.set()
+
+    assert (state[0], state[1]["task"]["status"]) == ("task", "PROCESSING")
+    assert progress == ("progress", {"progress": {"page": 1}})
+
+
+@pytest.mark.parametrize("call", ["get", "wait"])
+async def test_a_stream_ends_when_the_server_is_away(
+    live: httpx.AsyncClient, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """In order, and with no word of the task, of which nothing is known: the client opens another one."""
+    task_id, away = await _create(live), asyncio.Event()
+    real = getattr(queue, call)
+
+    async def answer(*args: Any, **named: Any) -> Any:
+        if call == "wait":
+            await away.wait()
+        if away.is_set():
+            raise ServerUnavailable("gone")
+        return await real(*args, **named)
+
+    monkeypatch.setattr(queue, call, answer)
+    async with live.stream("GET", f"/v1/async/task/{task_id}/events") as response:
+        events = _events(response)
+        assert (await anext(events))[0] == "task"
+        away.set()
+
+        assert [event async for event in events if event[0] != "comment"] == []
+
+
+async def test_a_stream_that_goes_wrong_is_broken_off(
+    live: httpx.AsyncClient, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot pass for one that has ended."""
+    task_id = await _create(live)
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("a bug")
+
+    async with live.stream("GET", f"/v1/async/task/{task_id}/events") as response:
+        events = _events(response)
+        assert (await anext(events))[0] == "task"
+        monkeypatch.setattr(queue, "get", fail)
+
+        with pytest.raises(httpx.RemoteProtocolError):
+            async for _ in events:
+                pass
+
+
+async def test_the_end_is_told_once(
+    live: httpx.AsyncClient, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the one who waits for it, also if somebody who looks sees it first."""
+    task_id, tell, seen = await _create(live), asyncio.Event(), asyncio.Event()
+    get, wait = queue.get, queue.wait
+
+    async def look(task_id: str, **named: Any) -> Any:
+        if (task := await get(task_id, **named)) is not None and task.state.is_finished:
+            asyncio.get_running_loop().call_later(0.05, seen.set)
+        return task
+
+    async def late(task_id: str, timeout: float | None = None) -> Any:
+        await tell.wait()
+        return await wait(task_id, timeout)
+
+    monkeypatch.setattr(queue, "get", look)
+    monkeypatch.setattr(queue, "wait", late)
+    async with live.stream("GET", f"/v1/async/task/{task_id}/events") as response:
+        events = _events(response)
+        assert (await anext(events))[0] == "task"
+        await queue.cancel(task_id)
+        await asyncio.wait_for(seen.wait(), 10)
+        tell.set()
+        found = [event async for event in events if event[0] != "comment"]
+
+    assert [name for name, _ in found] == ["result"]

@@ -114,6 +114,55 @@ async def test_a_long_body_is_refused(client: Client, path: str) -> None:
         assert response.headers["connection"] == "close"
 
 
+async def test_a_long_body_that_comes_in_one_piece_is_refused(app: FastAPI, client: Client) -> None:
+    """It did not tell its length, and nothing is left of it to come."""
+    request, sent = client.build_request("POST", CREATING[0], content=b" "), []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": CREATING[0],
+        "raw_path": CREATING[0].encode(),
+        "query_string": b"",
+        "headers": [(b"authorization", request.headers["authorization"].encode())],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b" " * (LIMIT + 1), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 413
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_what_the_queue_refuses_is_told_as_the_service_tells_it(url: str, queue_name: str) -> None:
+    """400 for a payload that fits the service's limit and not the queue's: alone, in a batch, synchronous."""
+    long = {**PROMPT, "prompt": "x" * 3000}
+    async with (
+        TaskQueue.connect(url, name=queue_name, max_payload=2000) as queue,
+        Accounts(queue, SECRET) as accounts,
+    ):
+        app = create_app(queue, accounts)
+        async with httpx.AsyncClient(
+            transport=CheckedTransport(app, Conformance(app.openapi())),
+            base_url="http://service",
+            headers={"Authorization": f"Bearer {(await accounts.create_key('acme')).key}"},
+        ) as client:
+            one = await client.post("/v1/async/task", json={**TASK, "payload": long})
+            many = await client.post("/v1/async/task/batch", json=[TASK, {**TASK, "payload": long}])
+            now = await client.post("/v1/monitor/chatgpt", json=long)
+
+    details = [{"field": "payload", "message": "Must be at most 2,000 bytes when encoded"}]
+    for reply in (one, now):
+        assert error_of(reply) == (400, "VALIDATION_ERROR", "Request validation failed", details)
+    taken, refused = many.json()["results"]
+    assert (taken["success"], refused["success"]) == (True, False)
+    assert refused["error"]["details"] == {"errors": details}
+
+
 async def test_a_body_of_exactly_the_limit_passes(client: Client) -> None:
     """The limit is the last length that is allowed."""
     body = httpx.Request("POST", "http://x", json=TASK).content

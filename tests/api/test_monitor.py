@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from scheduler import GiveUp
-from taskqueue import TaskQueue, TaskState
+from taskqueue import Task, TaskQueue, TaskState
 from taskqueue.api.routes.monitor import ENGINES
 from tests.api.conftest import PROMPT, TASK, Client, Working, echo, error_of
 
@@ -19,16 +19,8 @@ CHATGPT = "/v1/monitor/chatgpt"
 
 @pytest.fixture
 def options() -> dict[str, Any]:
-    """A wait that a test can sit out, and a resolver of redirect links."""
-
-    async def resolve(url: str) -> str:
-        if "slow" in url:
-            await asyncio.Event().wait()
-        if "broken" in url:
-            raise OSError("canary")
-        return "javascript:alert(1)" if "hostile" in url else "https://example.com/there"
-
-    return {"sync_timeout": 1.5, "max_waiting": 3, "resolve_goto": resolve, "goto_timeout": 0.1}
+    """A wait that a test can sit out."""
+    return {"sync_timeout": 1.5, "max_waiting": 3}
 
 
 @pytest.mark.parametrize(("path", "task_type"), [(path, task_type) for path, _, task_type in ENGINES])
@@ -233,6 +225,74 @@ async def test_a_queue_that_is_emptied(client: Client, queue: TaskQueue) -> None
     assert error_of(await request)[:2] == (499, "REQUEST_CANCELED")
 
 
+async def _queued(queue: TaskQueue) -> str:
+    """Wait until the tenant has a queued task, and return its id."""
+    while not (found := [task.id async for task in queue.tasks(tenant="acme")]):
+        await asyncio.sleep(0.01)
+    return found[0]
+
+
+async def test_a_task_that_is_cancelled(client: Client, queue: TaskQueue) -> None:
+    """By somebody else, who took it off the queue: the request that waits is told so."""
+    request = asyncio.create_task(client.post(CHATGPT, json=PROMPT))
+    await queue.cancel(await _queued(queue))
+
+    assert error_of(await request)[:2] == (499, "REQUEST_CANCELED")
+
+
+async def test_credits_that_are_taken_back_while_it_is_queued(
+    client: Client, queue: TaskQueue, working: Working
+) -> None:
+    """403: the balance must cover the price when it starts, too."""
+    await queue.grant("acme", 7)
+    request = asyncio.create_task(client.post(CHATGPT, json=PROMPT))
+    await _queued(queue)
+    await queue.grant("acme", -7)
+
+    async with working(CHATGPT=echo):
+        response = await request
+
+    assert error_of(response) == (403, "INSUFFICIENT_CREDITS", "Insufficient credits", None)
+
+
+async def test_a_task_that_completes_when_time_is_up(
+    client: Client, queue: TaskQueue, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it could be stopped: it is charged, so its result is the answer."""
+    cancel, go = queue.cancel, asyncio.Event()
+
+    async def hold(_: Any) -> dict[str, Any]:
+        await go.wait()
+        return {"text": "done"}
+
+    async def late(task_id: str) -> Task:
+        go.set()
+        await queue.wait(task_id, 10)
+        return await cancel(task_id)
+
+    monkeypatch.setattr(queue, "cancel", late)
+    async with working(CHATGPT=hold):
+        response = await client.post(CHATGPT, json=PROMPT)
+
+    assert response.json() == {"success": True, "result": {"text": "done"}}
+    assert response.headers["x-credits-charged"] == "7"
+
+
+async def test_a_queue_that_is_emptied_when_time_is_up(
+    client: Client, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the task could be stopped: there is none any more."""
+    cancel = queue.cancel
+
+    async def late(task_id: str) -> Task:
+        assert await queue.clear(tenant="acme") == 1
+        return await cancel(task_id)
+
+    monkeypatch.setattr(queue, "cancel", late)
+
+    assert error_of(await client.post(CHATGPT, json=PROMPT))[:2] == (499, "REQUEST_CANCELED")
+
+
 Call = Callable[[Any, Any], Awaitable[None]]
 
 
@@ -302,51 +362,3 @@ async def test_a_client_that_leaves_while_it_runs(
         task = await queue.wait(seen[0], 10)
 
     assert (task.state, task.charged) == (TaskState.COMPLETED, 7)
-
-
-@pytest.mark.parametrize(
-    ("link", "target"),
-    [
-        ("https://www.google.com/url?q=https%3A%2F%2Fexample.com%2Fa&sa=U", "https://example.com/a"),
-        ("http://google.com/url?sa=t&url=http%3A%2F%2Fexample.com", "http://example.com"),
-        ("https://www.google.com/url?q=javascript%3Aalert(1)", "https://example.com/there"),
-        ("https://www.google.com/goto?url=abc", "https://example.com/there"),
-    ],
-)
-async def test_a_redirect_link_is_followed(client: Client, link: str, target: str) -> None:
-    """By what it says itself, or else by the operator's resolver."""
-    assert (await client.post("/v1/monitor/google/goto", json={"url": link})).json() == {"url": target}
-
-
-@pytest.mark.parametrize("what", ["slow", "broken", "hostile"])
-async def test_a_redirect_that_cannot_be_followed(client: Client, what: str) -> None:
-    """502 whatever it was, without its text."""
-    response = await client.post("/v1/monitor/google/goto", json={"url": f"https://google.com/goto?x={what}"})
-
-    wanted = (502, "EXTERNAL_SERVICE_ERROR", "goto resolve request failed", {"service": "google"})
-    assert error_of(response) == wanted
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"url": 1},
-        {"url": "x"},
-        {"url": "https://example.com/url?q=x"},
-        {"url": "https://google.com.evil.example/url"},
-        {"url": "https://user@google.com/url"},
-        {"url": "https://google.com:444/url"},
-        {"url": "//google.com/url"},
-        {"url": "ftp://google.com/url"},
-        {"url": "https://google.com/search?q=x"},
-        {"url": "https://google.com/url\n"},
-        {"url": "https://[google.com/url"},
-        {"url": "https://google.com/url?" + "&".join(f"a{n}=1" for n in range(200))},
-        {"url": "https://google.com/url?q=" + "x" * 9000},
-        {"url": "https://google.com/url", "more": 1},
-    ],
-)
-async def test_what_is_no_redirect_link(client: Client, body: dict[str, Any]) -> None:
-    """400: nothing else is fetched for anybody."""
-    assert error_of(await client.post("/v1/monitor/google/goto", json=body))[:2] == (400, "VALIDATION_ERROR")

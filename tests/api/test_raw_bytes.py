@@ -10,7 +10,8 @@ import pytest
 
 from taskqueue.api.protocol import LONGEST_HEAD, HttpProtocol
 from tests.api.conftest import TASK
-from tests.api.raw import Answer, assert_proper, opened, request, say, say_at_once, send
+from tests.api.raw import Answer, assert_proper, opened, received, request, say, say_at_once, send
+from tests.api.raw import answers as taken_apart
 from tests.api.standing import Standing, assert_unharmed, standing
 from tests.servers import RealServer
 
@@ -340,6 +341,20 @@ def test_garbage_after_a_request_does_not_cost_its_answer(service: Standing) -> 
 
         assert [answer.status for answer in answers[:3]] == [200] * 3
         assert all(answer.status in {400, 408, 431} for answer in answers[3:])
+
+
+def test_a_chunk_that_is_broken_behind_an_answer_gets_none(service: Standing) -> None:
+    """The request was refused by its head; nobody could tell a second answer from one to the next request."""
+    head = _post(service).partition(b"\r\n\r\n")[0].replace(b"Bearer sk_live", b"Bearer sk_none")
+    head = head.replace(b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked")
+    with opened(service.port) as connection:
+        send(connection, head.replace(b"Connection: close", b"Connection: keep-alive") + b"\r\n\r\n")
+        first = connection.recv(65_536)
+
+        send(connection, b"zz\r\n")
+        rest = received(connection)
+
+    assert_refused(taken_apart(first + rest), 401)
 
 
 def test_another_protocol_is_not_spoken(service: Standing) -> None:

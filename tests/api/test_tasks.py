@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler import Context, GiveUp
-from taskqueue import TaskQueue
+from taskqueue import Task, TaskQueue
 from taskqueue.api.listing import CURSOR
 from tests.api.conftest import PROMPT, TASK, Client, Working, echo, error_of
 
@@ -293,3 +293,20 @@ async def test_a_bad_filter_is_refused(client: Client, query: str, field: str) -
 
     status, code, _, details = error_of(response)
     assert (status, code, details[0]["field"]) == (400, "VALIDATION_ERROR", field)
+
+
+async def test_a_task_that_is_cleared_while_it_is_cancelled_is_not_found(
+    client: Client, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """404, as a moment later."""
+    task_id, cancel = await _create(client), queue.cancel
+
+    async def late(task_id: str) -> Task:
+        assert await queue.clear(tenant="acme") == 1
+        return await cancel(task_id)
+
+    monkeypatch.setattr(queue, "cancel", late)
+
+    for _ in range(2):
+        response = await client.delete(f"/v1/async/task/{task_id}")
+        assert error_of(response) == (404, "RESOURCE_NOT_FOUND", "Task not found", {"id": task_id})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,6 +216,15 @@ def test_the_program_is_also_a_module() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
 
     assert "Usage: taskqueue" in done.stdout
+
+
+def test_a_child_that_imports_the_program_does_not_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiprocessing does so, under another name, in every process that it spawns."""
+    monkeypatch.setattr(sys, "argv", ["taskqueue", "--help"])
+
+    runpy.run_module("taskqueue.__main__", run_name="__mp_main__")
+    with pytest.raises(SystemExit):
+        runpy.run_module("taskqueue.__main__", run_name="__main__")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -29,6 +29,15 @@ def test_a_key_is_shown_once(cli: Run) -> None:
     assert made.out.strip() not in cli("keys", "list").out
 
 
+def test_without_keys_it_is_said_how_to_make_one(cli: Run) -> None:
+    """For people; scripts get an empty list."""
+    shown = cli("keys", "list")
+
+    assert (shown.code, shown.out) == (0, "")
+    assert "taskqueue keys create --tenant" in shown.err
+    assert cli("keys", "list", "--json").json == []
+
+
 def test_a_tenant_can_be_limited_and_metered_with_its_first_key(cli: Run) -> None:
     """--concurrency and --credits set what `limits` and the balance show."""
     made = cli("keys", "create", "--tenant", "acme", "--concurrency", "20", "--credits", "500", "--json").json

@@ -102,6 +102,21 @@ def test_the_list_has_types_chains_and_states(cli: Run, file: Path) -> None:
     assert "refusing, quick" in shown.out
 
 
+def test_the_list_shows_what_providers_are_at(cli: Run, file: Path) -> None:
+    """What operators have set: limits and pauses."""
+    cli("limits", "set", "--provider", "quick", "--concurrency", "3")
+    cli("pause", "--provider", "refusing")
+
+    shown = cli("providers", "--providers", str(file)).out.splitlines()
+
+    [quick] = [line.split() for line in shown if line.split()[:2] == ["quick", "simulated"]]
+    [refusing] = [line.split() for line in shown if line.split()[:2] == ["refusing", "simulated"]]
+    assert "ready" in quick
+    assert "3" in quick
+    assert "paused" in refusing
+    assert " ".join(refusing).count("no limit") == 1
+
+
 def test_the_list_has_every_problem(cli: Run, sick: Path) -> None:
     """Each with file and key, and exit code 1; people read them below each other."""
     listed = cli("providers", "--providers", str(sick), "--json")

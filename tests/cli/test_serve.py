@@ -381,6 +381,32 @@ def test_workers_that_cannot_work_end_the_service(program: Program, module: str)
     assert "the service has ended" in err
 
 
+def test_the_tasks_of_an_api_alone_wait_for_a_worker(
+    cli: Run, program: Program, module: str, tmp_path: Path
+) -> None:
+    """It accepts them and answers; `taskqueue worker` elsewhere runs them."""
+    with serving(program, "--api-only") as served:
+        task_id = submit(served.client)
+        assert served.client.get(f"/v1/async/task/{task_id}").json()["task"]["status"] == "QUEUED"
+        assert served.workers() == []
+
+        worker = program("worker", f"{module}:scheduler", "--burst")
+        worker.communicate(timeout=30)
+
+        assert worker.returncode == 0
+        assert finished(served.client, task_id)["task"]["status"] == "COMPLETED"
+
+
+def test_without_its_packages_it_is_said_what_to_install(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2, before anything else is asked for."""
+    monkeypatch.setattr("taskqueue.cli.serve.find_spec", lambda name: None)
+
+    result = cli("serve", "--demo")
+
+    assert result.code == 2
+    assert "pip install 'taskqueue-engine[api]'" in result.err
+
+
 # --------------------------------------------------------------------------------- where it listens
 
 

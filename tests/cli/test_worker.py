@@ -210,3 +210,18 @@ def test_a_worker_without_a_server_says_so(program: Program, module: str, tmp_pa
 
     assert running.returncode == 3
     assert "no usable answer from unix://" in err
+
+
+def test_without_the_packages_for_webhooks_deliveries_are_left_to_others(
+    cli: Run, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is run all the same; its webhook waits for a worker that has them."""
+    monkeypatch.setattr("taskqueue.cli.worker.can_deliver", lambda: False)
+    monkeypatch.setattr("taskqueue.cli.worker.collect_garbage_seldom", lambda when: None)
+    task_id = enqueue(cli, webhook={"url": "https://example.com/"})
+
+    ended = cli("worker", f"{here}:scheduler", "--burst", "--json")
+
+    assert (ended.code, ended.json["completed"]) == (0, 1)
+    assert status(cli, task_id) == "COMPLETED"
+    assert cli("stats", "--type", "_webhook", "--json").json["queuedTasks"] == 1

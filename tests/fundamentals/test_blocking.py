@@ -105,6 +105,29 @@ def test_an_operators_script(blocking: BlockingTaskQueue, url: str, queue_name: 
     assert blocking.workers() == []
 
 
+def test_credits_keys_and_webhooks_are_looked_after(
+    blocking: BlockingTaskQueue, url: str, queue_name: str
+) -> None:
+    """What a tenant has, which task holds a key, and that a receiver took a webhook."""
+    assert blocking.balance("bob") is None
+    assert blocking.grant("bob", 10).granted == 10
+    task = blocking.enqueue(
+        "ADD", {"a": 1}, tenant="bob", cost=4, idempotency_key="k", webhook="https://example.com/"
+    )
+    found = blocking.find("bob", "k")
+    assert found is not None
+    assert found.id == task.id
+    assert blocking.find("bob", "another") is None
+
+    work(url, queue_name)
+
+    balance = blocking.balance("bob")
+    assert balance is not None
+    assert (balance.spent, balance.remaining) == (4, 6)
+    assert blocking.delivered(task.id) is True
+    assert blocking.delivered("unknown") is False
+
+
 def test_tasks_are_fetched_as_they_are_asked_for(blocking: BlockingTaskQueue) -> None:
     """Somebody who wants three of 250 does not wait for all; the rest may be left alone."""
     blocking.enqueue_many([TaskSpec(type="ADD", payload={"a": n}) for n in range(250)])

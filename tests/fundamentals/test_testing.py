@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskqueue import TaskQueue, TaskState
 from taskqueue.errors import InvalidSetting, InvalidTask
 from taskqueue.testing import FakeClock, drain, memory_queue
+
+USERS_TESTS = """
+import pytest
+from taskqueue import BlockingTaskQueue
+
+@pytest.mark.parametrize("number", range(2))
+def test_alone(number, taskqueue_url, taskqueue_clock):
+    with BlockingTaskQueue.connect(taskqueue_url, clock=taskqueue_clock) as queue:
+        assert queue.enqueue("MAIL", {}).created_at == taskqueue_clock.now
+        assert queue.stats().queued == 1
+"""
 
 
 def test_a_clock_stands_still_until_it_is_moved() -> None:
@@ -62,6 +77,35 @@ async def test_drain_takes_sync_and_async_handlers(queue: TaskQueue) -> None:
     ]
     assert await drain(queue, {"SYNC": len}) == []
     assert await queue.workers() == []
+
+
+async def test_drain_does_not_return_what_is_gone(queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody discards a task as soon as it has ended; the others are returned."""
+    tasks = [await queue.enqueue("T", {"n": n}) for n in range(3)]
+    fail = queue.store.fail
+
+    async def fail_and_discard(failures: Any) -> Any:
+        words = await fail(failures)
+        assert await queue.discard([tasks[1].id]) == 1
+        return words
+
+    monkeypatch.setattr(queue.store, "fail", fail_and_discard)
+
+    ended = await drain(queue, {"T": lambda payload: 1 // (payload["n"] - 1)})
+
+    assert [task.id for task in ended] == [tasks[0].id, tasks[2].id]
+
+
+def test_the_fixtures_are_those_of_the_manual(tmp_path: Path) -> None:
+    """Tests of a user ask for them by name: a server each, in memory, and a clock."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["taskqueue.testing"]\n')
+    (tmp_path / "test_users.py").write_text(USERS_TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50)
+
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
 
 
 async def test_drain_refuses_a_handler_for_an_impossible_type(queue: TaskQueue) -> None:

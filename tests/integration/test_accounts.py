@@ -23,6 +23,7 @@ from taskqueue.accounts import (
     Plan,
     Principal,
     RateExceeded,
+    apikeys,
 )
 from taskqueue.errors import InvalidSetting, InvalidTask, QueueCorrupt
 from taskqueue.keys import Keys
@@ -165,6 +166,27 @@ async def test_a_revoked_key_is_refused_everywhere_within_five_seconds(
         await other.authenticate(new.key)
     assert await accounts.keys() == []
     assert not await accounts.revoke(new.info.id)
+
+
+async def test_an_id_that_is_taken_is_not_given_again(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key is made, for a new one and for one that replaces; the first stays what it was."""
+    ids, real = iter("AABAC"), apikeys._random_text
+
+    def random_text(length: int) -> str:
+        return next(ids) * length if length == apikeys._ID_LENGTH else real(length)
+
+    monkeypatch.setattr(apikeys, "_random_text", random_text)
+
+    first = await accounts.create_key("acme")
+    second = await accounts.create_key("globex")
+    replacing = await accounts.rotate(second.info.id)
+
+    assert [new.info.id[0] for new in (first, second, replacing)] == ["A", "B", "C"]
+    for new, tenant in ((first, "acme"), (replacing, "globex")):
+        assert (await accounts.authenticate(new.key)).tenant == tenant
+    assert next(ids, None) is None
 
 
 async def test_two_keys_live_during_a_rotation(accounts: Accounts, another: Open, clock: FakeClock) -> None:

@@ -252,6 +252,42 @@ async def test_a_wiped_queue_is_made_again(store: Store, client: Any) -> None:
     assert store.settings.dataset != first
 
 
+async def test_a_wiped_queue_is_made_again_at_every_level() -> None:
+    """The same for a call that waits for its durability."""
+    with RealServer(appendonly="yes") as server, server.client() as client:
+        async with opened(server) as store:
+            await store.enqueue([entry(durability="fsync")])
+            client.flushall()
+
+            outcomes = await store.enqueue([entry(durability="fsync")])
+
+            assert isinstance(outcomes[0], Accepted)
+            assert (await store.stats()).queued == 1
+
+
+@pytest.mark.parametrize("change", ["the replicas are gone", "nothing is written to disk any more"])
+async def test_what_the_server_cannot_give_any_more_does_not_cost_a_result(
+    change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task ran; that it has ended is reported at the level that is left, and logged as less."""
+    is_fsync = "disk" in change
+    with RealServer(appendonly="yes") as server, server.client() as client:
+        async with opened(server) as store:
+            await store.enqueue([entry(id="a", durability="fsync" if is_fsync else "replicated")])
+        if is_fsync:
+            client.config_set("appendonly", "no")
+        async with opened(server) as worker:
+            [claimed] = (await worker.claim(ClaimRequest("w", "r", {"GROK": 1}, 1, 60_000))).tasks
+            level = Durability.FSYNC if is_fsync else Durability.REPLICATED
+            done = Completion(claimed.id, claimed.token, b"", durability=level)
+
+            words, _ = await worker.complete([done])
+
+            assert words == ["completed"]
+    told = "completions are reported at level memory" if is_fsync else "0 of 1 confirmations in time"
+    assert told in caplog.text
+
+
 def test_what_is_not_ours_to_repeat_is_not_repeated() -> None:
     """Refusals that will not pass by themselves."""
     assert not may_be_retried(redis_errors.NoPermissionError("no"))

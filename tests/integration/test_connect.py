@@ -248,7 +248,8 @@ async def test_a_cancelled_open_that_fails_has_nothing_to_give_back(
     embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program has given up; later the server turns out not to start."""
-    begun, go, left = threading.Event(), threading.Event(), []
+    begun, go = threading.Event(), threading.Event()
+    left: list[EmbeddedServer] = []
 
     def fail(server: EmbeddedServer, timeout: float) -> str:
         begun.set()
@@ -339,7 +340,7 @@ async def test_a_call_to_a_cluster_that_has_gone_may_be_made_again() -> None:
         client = Connector.parse(f"redis+cluster://127.0.0.1:{server.port}").client()
         homeless = Wire(client, key="{q}")
 
-        with pytest.raises(RedisConnectionError, match="the cluster: .*not covered") as lost:
+        with pytest.raises(RedisConnectionError, match=r"the cluster: .*not covered") as lost:
             await homeless.call("PING")
 
         assert may_be_retried(lost.value)

@@ -126,6 +126,30 @@ def test_a_forked_child_is_told_to_connect_by_itself(url: str, queue_name: str) 
     assert "not closed" not in err
 
 
+def test_a_forked_child_that_ends_leaves_the_parents_queue_alone(url: str, queue_name: str) -> None:
+    """It did not open it: there is nothing for it to close, to wait for, or to complain of."""
+    program = run(
+        """
+        import os, sys
+        from taskqueue import BlockingTaskQueue
+        queue = BlockingTaskQueue.connect(sys.argv[1], name=sys.argv[2])
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        print(f"exit code {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+        print(f"parent: {queue.enqueue('T', {}).sequence}")
+        queue.close()
+        """,
+        url,
+        queue_name,
+    )
+
+    out, err = program.communicate(timeout=30)
+
+    assert out.splitlines() == ["exit code 0", "parent: 1"]
+    assert "not closed" not in err
+
+
 def test_ctrl_c_ends_the_call_and_leaves_the_queue_usable(
     url: str, queue_name: str, client: redis.Redis
 ) -> None:
@@ -188,6 +212,33 @@ def test_a_loop_that_is_stopped_breaks_off_what_still_runs() -> None:
     assert result == ["the queue was closed before the answer came"]
     with pytest.raises(TaskQueueError, match="closed"):
         loop.run(forever)
+
+
+def test_a_loop_may_be_stopped_twice() -> None:
+    """The second time there is nothing left to end."""
+    loop = LoopThread("x")
+
+    loop.stop()
+    loop.stop()
+
+    assert threads() == []
+
+
+def test_a_platform_without_uvloop_has_the_loop_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+
+    async def kind() -> str:
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    kinds = []
+    for is_there in (True, False):
+        if not is_there:
+            monkeypatch.setitem(sys.modules, "uvloop", None)
+        loop = LoopThread("x")
+        kinds.append(loop.run(kind))
+        loop.stop()
+
+    assert kinds == ["uvloop", "asyncio"]
 
 
 def test_a_queue_that_dies_in_its_own_thread_is_closed_there(url: str, queue_name: str) -> None:

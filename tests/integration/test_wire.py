@@ -294,9 +294,16 @@ async def test_an_unknown_redis_py_is_used_as_it_is(
 
             assert replies == [str(n).encode() for n in range(10)]
             assert await echo(wire, 10) == b"10"
+            together = await wire.call_all(("ECHO", "a"), ("EVALSHA", "0" * 40, 0), ("ECHO", "b"))
+            assert [each if isinstance(each, bytes) else type(each) for each in together] == [
+                b"a",
+                redis_errors.NoScriptError,
+                b"b",
+            ]
             await wire.aclose()
-            with pytest.raises(redis_errors.ConnectionError, match="closed"):
-                await echo(wire, 11)
+            for call in (echo(wire, 11), wire.call_all(("ECHO", "a"))):
+                with pytest.raises(redis_errors.ConnectionError, match="closed"):
+                    await call
     assert [record.getMessage() for record in caplog.records] == [
         "this version of redis-py is not known: calls are slower than they could be"
     ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
 from taskqueue.keys import Keys
 from taskqueue.ranking import policy
-from taskqueue.scripts import Script, load, script_names
+from taskqueue.scripts import Script, ScriptError, load, script_names
 from tests.lua.bytecode import globals_of, lua_runtime
 
 LINES_OF_A_SCRIPT = 60
@@ -346,3 +347,36 @@ def test_a_name_that_starts_with_a_word_of_the_keys_cannot_be_taken_for_another(
     made += [keys.ready(type_, group) for type_ in names for group in (*names, "a!")]
     made += [keys.idem(tenant, "digest") for tenant in names]
     assert len(set(made)) == len(made)
+
+
+# Reading them ------------------------------------------------------------------------------------
+
+
+def test_a_call_names_exactly_what_the_header_does() -> None:
+    """One argument too few or too many, or of another name, is a mistake of ours and never sent."""
+    fetch = script("fetch")
+    right: dict[str, Any] = dict.fromkeys(
+        [*fetch.keys, *(name.removesuffix("...") for name in fetch.argv)], ""
+    )
+    fetch.arguments(**right)
+
+    (name, value), *rest = right.items()
+    for wrong in (dict(rest), {**right, "more": 1}, {**dict(rest), f"{name}_": value}):
+        with pytest.raises(ScriptError, match=r"fetch\.lua takes \['.*'\], got \['.*'\]"):
+            fetch.arguments(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("return 1", "must open with a #!lua line and a --[[ header ]]"),
+        ("#!lua\n--[[\nother: says nothing\n]]\n", "the header must be 'fetch: ...', then KEYS"),
+        ("#!lua\n--[[\nfetch: says nothing\n\nARGV\n\nKEYS\n]]\n", "the header must be 'fetch: ...', then"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
+    """Without its header nobody knows how to call it."""
+    monkeypatch.setattr("taskqueue.scripts._read", lambda name: text)
+
+    with pytest.raises(ScriptError, match=re.escape(told)):
+        script("fetch")

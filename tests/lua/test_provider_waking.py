@@ -78,8 +78,8 @@ async def test_whoever_makes_room_wakes_the_types_that_found_none(scene: Scene, 
 
 
 async def test_all_types_that_found_no_room_are_woken(scene: Scene) -> None:
-    """Three wait for one provider, the second of them twice: each is told once, and none in another's place."""
-    chains = {type_: ("alpha",) for type_ in ("GROK", "GEMINI", "CHATGPT", "COPILOT")}
+    """Three wait for one provider, the second of them twice: each is told, none in place of another."""
+    chains = dict.fromkeys(("GROK", "GEMINI", "CHATGPT", "COPILOT"), ("alpha",))
     await scene.store.set_provider("alpha", {"max": "1"})
     await scene.enqueue("running")
     [running] = (await scene.claim(chains=chains)).tasks

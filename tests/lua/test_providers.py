@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from taskqueue.errors import QueueCorrupt
 from taskqueue.store import Claim, ClaimedTask, Completion
 from taskqueue.task import TaskState
 from tests.lua.scene import Scene
@@ -274,6 +275,16 @@ async def test_providers_are_shown_with_their_limits_and_what_they_are_at(scene:
     assert (gamma.name, gamma.condition, gamma.used, gamma.waiting) == ("gamma", "ready", 1, ())
     assert (gamma.concurrency, gamma.lowest, gamma.allowed, gamma.rate, gamma.tokens) == (None,) * 5
     assert gamma.breaker == 5
+
+
+async def test_a_name_that_is_no_text_is_corruption(scene: Scene) -> None:
+    """Somebody else has written there."""
+    scene.client.sadd(scene.keys.providers, b"\xff")
+
+    with pytest.raises(QueueCorrupt, match=r"limits of a provider are damaged: .*0xff"):
+        await scene.store.providers()
+
+    scene.client.delete(scene.keys.providers)
 
 
 async def test_a_type_that_has_nothing_left_does_not_wait(scene: Scene) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from taskqueue.errors import IdempotencyConflict, ServerUnsuitable, TaskNotFinished, TaskNotFound
 from taskqueue.ranking import MAX_SEQUENCE
-from taskqueue.task import TaskState
+from taskqueue.task import Task, TaskState
 from tests.lua.scene import Scene
 
 
@@ -145,3 +147,20 @@ async def test_a_forgotten_tenant_is_known_again(scene: Scene) -> None:
     await scene.store.redrive("a")
 
     assert scene.client.sismember(scene.keys.tenants, "acme")
+
+
+async def test_what_is_cleared_before_it_is_shown_is_not_found(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was queued again, and somebody emptied the queue at once."""
+    await fail_one(scene)
+    fetch = scene.store.fetch
+
+    async def clear_first(ids: Sequence[str]) -> list[Task | None]:
+        assert await scene.store.clear() == 1
+        return await fetch(ids)
+
+    monkeypatch.setattr(scene.store, "fetch", clear_first)
+
+    with pytest.raises(TaskNotFound, match="a"):
+        await scene.store.redrive("a")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,9 +13,11 @@ from scheduler import Scheduler
 from taskqueue import (
     IdempotencyConflict,
     InvalidTask,
+    PayloadTooLarge,
     Task,
     TaskNotFound,
     TaskQueue,
+    TaskQueueError,
     TaskSpec,
     TaskState,
 )
@@ -84,6 +89,7 @@ async def test_a_task_is_found_by_its_id_alone(queue: PartitionedQueue) -> None:
             assert (await queue.redrive(task.id)).state is TaskState.QUEUED
 
     assert await queue.get("nobody") is None
+    assert await queue.get("no id at all") is None
     with pytest.raises(TaskNotFound):
         await queue.cancel("nobody")
     with pytest.raises(TaskNotFound):
@@ -167,6 +173,40 @@ async def test_many_tasks_come_back_in_their_order(queue: PartitionedQueue) -> N
     assert str(mixed[41]).startswith("specs[41].priority")
 
 
+async def test_what_is_refused_stands_in_its_place(queue: PartitionedQueue) -> None:
+    """By the routing, its partition or the server: the place is that among all; the rest is stored."""
+    plain = TaskSpec(type="T", payload={}, tenant="acme")
+    first = await queue.enqueue("T", {}, tenant="globex", idempotency_key="k")
+    no_task: Any = {"type": "T"}
+    specs = [
+        plain,
+        replace(plain, webhook="https://example.com/"),
+        replace(plain, payload={"text": "x" * 2**21}),
+        replace(plain, tenant="globex", idempotency_key="k"),
+        no_task,
+        plain,
+    ]
+
+    found = await queue.enqueue_many(specs, return_exceptions=True)
+
+    assert [type(each) for each in found] == [
+        Task,
+        InvalidTask,
+        PayloadTooLarge,
+        IdempotencyConflict,
+        InvalidTask,
+        Task,
+    ]
+    assert [str(found[place]).partition(":")[0] for place in (1, 2, 4)] == [
+        "specs[1].webhook",
+        "specs[2].payload",
+        "specs[4]",
+    ]
+    assert isinstance(found[3], IdempotencyConflict)
+    assert found[3].task_id == first.id
+    assert (await queue.stats(tenant="acme")).queued == 2
+
+
 async def test_a_pause_and_a_clear_are_of_all_partitions(queue: PartitionedQueue) -> None:
     """And so are what `limits()`, `tasks()` and `discard()` say and do."""
     tasks = [await queue.enqueue("T", {}, tenant=tenant) for tenant in TENANTS]
@@ -236,3 +276,72 @@ async def test_a_partition_is_a_queue_that_can_be_looked_at(place: Place, queue:
         found = await alone.get(task.id)
         assert found is not None
         assert found.not_before_ms == task.not_before_ms
+
+
+async def test_a_worker_is_one_in_all_partitions(queue: PartitionedQueue) -> None:
+    """It beats in each of them; the latest beat counts."""
+    scheduler = Scheduler(queue=queue)
+    scheduler.handler("T")(lambda _: None)
+    assert await queue.workers() == []
+
+    async with scheduler:
+        while not all([await each.workers() for each in queue.partitions]):
+            await asyncio.sleep(0.01)
+        [(_, age)] = await queue.workers()
+
+    assert 0 <= age < 60
+
+
+async def test_what_no_partition_takes_is_an_error(queue: PartitionedQueue) -> None:
+    """As on a queue that is not partitioned."""
+    with pytest.raises(InvalidTask, match="two words"):
+        await queue.pause(type="two words")
+    with pytest.raises(InvalidSetting, match="credits"):
+        await queue.grant("acme", 10**16)
+
+
+async def test_a_partition_that_cannot_be_opened_leaves_no_connection(place: Place) -> None:
+    """The last was made with another policy: nothing is opened, and the others are closed again."""
+    async with TaskQueue.connect(place.url, name=f"{place.name}.{PARTITIONS - 1}", policy="fair_tenants"):
+        pass
+    with place.holder(0) as client:
+        before = len(client.client_list())
+
+        with pytest.raises(QueueMismatch, match="policy"):
+            await place.connect()
+
+        async with asyncio.timeout(10):
+            while len(client.client_list()) > before:
+                await asyncio.sleep(0.01)
+
+
+async def test_an_awaited_queue_is_as_good_as_an_entered_one(place: Place) -> None:
+    """It can be entered later; it says what it is, and not where its password would stand."""
+    made = await place.connect()
+    async with made as queue:
+        assert await queue.is_paused() is False
+        assert repr(queue) == f"PartitionedQueue('{place.name}' on {queue.url}, {PARTITIONS} partitions)"
+
+    with pytest.raises(TaskQueueError, match="closed"):
+        await made.stats()
+
+
+async def test_a_partition_that_does_not_close_keeps_no_other_open(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are closed; then its error is raised."""
+    queue = await place.connect()
+    close = queue.partitions[0].close
+
+    async def fail() -> None:
+        await close()
+        raise OSError("cannot be closed")
+
+    monkeypatch.setattr(queue.partitions[0], "close", fail)
+
+    with pytest.raises(OSError, match="cannot be closed"):
+        await queue.close()
+
+    for each in queue.partitions:
+        with pytest.raises(TaskQueueError, match="closed"):
+            await each.stats()

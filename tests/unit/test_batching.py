@@ -201,6 +201,51 @@ async def test_closing_without_waiting_tells_the_callers() -> None:
         assert isinstance(future.exception(), TaskQueueError)
 
 
+async def test_closing_in_the_same_pass_of_the_loop_tells_the_callers() -> None:
+    """Nothing has gone out yet: who would send it has not taken its first step."""
+    server = Server()
+    batcher = Batcher(server)
+    future = batcher.submit(1)
+
+    await batcher.close(drain=False)
+
+    assert isinstance(future.exception(), TaskQueueError)
+    assert server.calls == []
+
+
+async def test_who_has_gone_hears_nothing_of_what_went_wrong() -> None:
+    """Neither of an error of the whole call, nor of an end that does not wait; the others do."""
+    for closes in (False, True):
+        server = Server(slow=True)
+        server.error = ServerUnavailable("gone")
+        batcher = Batcher(server)
+        first, second = batcher.submit(1), batcher.submit(2)
+        await until_sent(server)
+        first.cancel()
+
+        if closes:
+            await batcher.close(drain=False)
+        else:
+            server.go.set()
+            await asyncio.wait([second])
+
+        assert first.cancelled()
+        assert type(second.exception()) is (TaskQueueError if closes else ServerUnavailable)
+
+
+async def test_nothing_is_sent_if_everybody_has_gone() -> None:
+    """They gave up before it went out; the next call is a first one again."""
+    server = Server()
+    batcher = Batcher(server)
+    for number in range(3):
+        batcher.submit(number).cancel()
+
+    await asyncio.sleep(0)
+
+    assert server.calls == []
+    assert await batcher.submit(4) == 8
+
+
 async def test_an_unused_batcher_closes() -> None:
     """There is nothing to wait for."""
     await Batcher(Server()).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue.embedded import binary, default_folder, find_server_binary, folders, users
+from taskqueue.embedded.launch import _tail
 from taskqueue.embedded.layout import Layout, write_text
 from taskqueue.embedded.locks import acquire, is_held, release
 from taskqueue.errors import InvalidSetting, ServerUnsuitable
@@ -226,3 +228,14 @@ def test_any_folder_may_hold_a_socket(tmp_path: Path, socket: str) -> None:
 
     assert layout.read_guard() == (4711, socket)
     release(lock)
+
+
+def test_a_log_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    """The server could not be started, and somebody has taken its log away: the error is still one."""
+    log = tmp_path / "server.log"
+    assert re.fullmatch(r"\(cannot be read: .*server\.log.*\)", _tail(log, 0))
+
+    log.write_text("long ago\n" + "".join(f"line {n}\n" for n in range(20)))
+
+    assert _tail(log, len("long ago\n")).split() == [word for n in range(12, 20) for word in ("line", str(n))]
+    assert _tail(log, log.stat().st_size) == "    (nothing)"

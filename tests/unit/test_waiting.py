@@ -204,6 +204,42 @@ async def test_after_a_lost_connection_everything_is_looked_at(server: Server, w
     assert (await waiter).state is TaskState.COMPLETED
 
 
+async def test_a_connection_that_is_lost_when_nobody_waits_any_more(server: Server) -> None:
+    """Nothing is looked at, and nobody listens again until somebody waits."""
+    waiting = Waiting(cast("Store", server), look_again_after=0.01)
+    lose = asyncio.Event()
+
+    async def lost(owner: str, timeout: float) -> list[str]:
+        await lose.wait()
+        raise ServerUnavailable("connection lost")
+
+    server.listen = lost  # type: ignore[method-assign]
+    with pytest.raises(WaitTimeout):
+        await waiting.wait("t", 0.05)
+    await until(lambda: waiting._next_look is None)
+    looks, listener = server.looks["t"], waiting._listener
+    assert listener is not None
+    lose.set()
+
+    await asyncio.wait_for(listener, 5)
+
+    assert server.looks["t"] == looks
+    await waiting.close()
+
+
+async def test_a_word_that_is_not_known_is_passed_over(server: Server, waiting: Waiting) -> None:
+    """A later version may say more: here it is no reason to look."""
+    waiter = asyncio.create_task(waiting.wait("t", None))
+    await until(lambda: server.listening)
+    server.inbox.put_nowait("started t")
+    await until(lambda: server.inbox.empty() and server.listening)
+    assert server.looks["t"] == 1
+
+    server.finish()
+
+    assert (await waiter).state is TaskState.COMPLETED
+
+
 async def test_a_server_that_stays_away_is_an_error_for_everybody(server: Server, waiting: Waiting) -> None:
     """The looks run out of patience; nobody is left hanging, each gets an exception of its own."""
     server.is_away = True

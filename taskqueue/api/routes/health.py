@@ -20,8 +20,11 @@ _NO_TASK = "health"
 
 async def healthz(service: Service, _: Exchange) -> Reply:
     """Run a script on the queue's server, as every request does."""
-    if not await _is_served(service):
-        raise unavailable(service.options.retry_after)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await service.queue.get(_NO_TASK)
+    except (TaskQueueError, TimeoutError):
+        raise unavailable(service.options.retry_after) from None
     return json_reply({"status": "ok", "demo": service.options.demo})
 
 
@@ -30,15 +33,6 @@ async def readyz(service: Service, exchange: Exchange) -> Reply:
     if service.stopping.is_set():
         raise unavailable(service.options.retry_after)
     return await healthz(service, exchange)
-
-
-async def _is_served(service: Service) -> bool:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await service.queue.get(_NO_TASK)
-    except (TaskQueueError, TimeoutError):
-        return False
-    return True
 
 
 async def metrics(service: Service, exchange: Exchange) -> Reply:
