@@ -97,7 +97,7 @@ class Supervisor:
         """Ask every worker to finish what it runs and to end; none is started any more."""
         self._stopping.set()
         for child in self._children.values():
-            _terminate(child)
+            _send(child, signal.SIGTERM)
 
     async def _keep(self, number: int, theirs: int) -> None:
         """Run one worker again and again until it ends for good, and note how, if it was not well."""
@@ -138,7 +138,7 @@ class Supervisor:
         self._children[number] = child
         if self._stopping.is_set():
             # The stop came while it was being started. The others have had their signal.
-            _terminate(child)
+            _send(child, signal.SIGTERM)
         logger.info("worker %d is process %d", number, child.pid)
         code = await child.wait()
         del self._children[number]
@@ -150,13 +150,14 @@ class Supervisor:
     def kill(self) -> None:
         """End every worker now, in the middle of whatever it does."""
         for child in list(self._children.values()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+            _send(child, signal.SIGKILL)
 
 
-def _terminate(child: asyncio.subprocess.Process) -> None:
+def _send(child: asyncio.subprocess.Process, number: int) -> None:
+    # Not by asyncio: it looks first whether the child has ended, and whoever waits for the child then
+    # gets 255 in place of its exit status (python/cpython#87744).
     with contextlib.suppress(ProcessLookupError):
-        child.terminate()
+        os.kill(child.pid, number)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ LONGEST_TRACEBACK = 8_000
 _MOST_FRAMES = 20
 _MOST_FIELDS = 50
 _LONGEST_MESSAGE = 2_000
+_EXECUTOR = "scheduler.executor"
 
 HANDLER_ERROR = "HANDLER_ERROR"
 INVALID_PAYLOAD = "INVALID_PAYLOAD"
@@ -52,8 +53,10 @@ def error_of_exception(error: BaseException) -> TaskError:
     text = _text(error)
     message = f"{kind}: {text}" if text else kind
     details: dict[str, Any] = {"exception": f"{type(error).__module__}.{type(error).__qualname__}"}
-    # The first frame is ours, the executor's; the handler's come after it.
-    frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    frames = error.__traceback__
+    if frames is not None and frames.tb_frame.f_globals.get("__name__") == _EXECUTOR:
+        # Ours. What a group carried begins with a frame of the handler's own.
+        frames = frames.tb_next
     if frames is not None:
         lines = traceback.format_exception(type(error), error, frames, limit=-_MOST_FRAMES)
         details["traceback"] = "".join(lines)[-LONGEST_TRACEBACK:]

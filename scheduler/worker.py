@@ -189,9 +189,9 @@ class Worker:
                 await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await end([stop, *tasks])
-            crashes = [error for task in tasks if not task.cancelled() and (error := task.exception())]
-            if crashes:
-                raise crashes[0]
+        crashes = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+        if crashes:
+            raise crashes[0]
 
     def _duties(
         self,

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from scheduler import Exponential, Handlers, Scheduler, Summary
-from scheduler.worker import new_worker_name
+from scheduler.service import until_ended
+from scheduler.worker import Worker, new_worker_name
 from taskqueue import TaskQueue, TaskSpec, TaskState
 from taskqueue.errors import InvalidSetting, QueueCorrupt, QueueMismatch, ServerUnavailable
 from taskqueue.keys import Keys
@@ -480,6 +482,28 @@ async def test_a_service_that_is_cancelled_stops_the_scheduler_at_once(
     assert (await queue.stats()).queued == 1
 
 
+async def test_a_cancel_that_comes_as_a_worker_ends_stops_nothing_any_more() -> None:
+    """There is nothing left to stop; the cancel comes through all the same."""
+    stopped: list[float | None] = []
+    go_on = asyncio.Event()
+
+    async def work() -> Summary:
+        await go_on.wait()
+        return Summary(completed=1)
+
+    running = asyncio.create_task(work())
+    worker = cast("Worker", SimpleNamespace(stop=lambda grace=None: stopped.append(grace)))
+    waiting = asyncio.create_task(until_ended(running, worker))
+    await asyncio.sleep(0)
+    running.add_done_callback(lambda _: waiting.cancel())
+    go_on.set()
+    await asyncio.wait([waiting], timeout=5)
+
+    assert waiting.cancelled()
+    assert running.result() == Summary(completed=1)
+    assert stopped == []
+
+
 async def test_a_start_that_is_cancelled_leaves_nothing_behind(url: str, queue_name: str) -> None:
     """At whatever moment; the next start works."""
     scheduler = Scheduler(url, name=queue_name)
@@ -561,6 +585,12 @@ async def test_a_scheduler_that_shares_a_queue_cannot_be_pointed_elsewhere(queue
         scheduler.configure(url="memory://")
 
     assert scheduler.name == queue.name
+
+
+def test_partitions_go_with_no_policy() -> None:
+    """What is fair over several servers nobody could say: a partitioned queue is strict."""
+    with pytest.raises(InvalidSetting, match=r"policy.*a partitioned queue is strict"):
+        Scheduler("memory://", partitions=3, policy="fair_tenants")
 
 
 def test_a_lifespan_must_be_a_context_manager() -> None:

@@ -229,6 +229,64 @@ async def test_a_stop_ends_the_wait_for_a_new_start(
     assert await asyncio.wait_for(running, 5) == 3
 
 
+async def test_a_worker_that_ends_badly_when_asked_to_end_is_told_by_the_status(tmp_path: Path) -> None:
+    """It is not started again; the others, who were asked too, are asked once."""
+    command, arguments = python(
+        "import os, pathlib, signal, time",
+        "folder, signals = pathlib.Path(os.environ['FOLDER']), []",
+        "signal.signal(signal.SIGTERM, lambda *_: signals.append(1))",
+        "(folder / f'{os.getpid()}.begun').touch()",
+        "while not signals: time.sleep(0.01)",
+        "try: (folder / 'first').mkdir()",
+        "except FileExistsError: pass",
+        "else: raise SystemExit(5)",
+        "while not (folder / 'go-on').exists(): time.sleep(0.01)",
+        "(folder / 'signals').write_text(str(len(signals)))",
+    )
+    supervisor = Supervisor(arguments, 2, command=command, environment={"FOLDER": str(tmp_path)})
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    async with asyncio.timeout(20):
+        while len(list(tmp_path.glob("*.begun"))) < 2:
+            await asyncio.sleep(0.01)
+        supervisor.stop()
+        while len(supervisor._children) > 1:
+            await asyncio.sleep(0.01)
+    (tmp_path / "go-on").touch()
+
+    assert await asyncio.wait_for(running, 10) == 5
+    assert (tmp_path / "signals").read_text() == "1"
+    assert len(list(tmp_path.glob("*.begun"))) == 2
+
+
+async def test_a_stop_takes_no_exit_status_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may end at that moment: the system says once how it ended, and somebody waits for that."""
+    command, arguments = python("import time", "time.sleep(60)")
+    supervisor = Supervisor(arguments, 1, command=command)
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    async with asyncio.timeout(20):
+        while not supervisor._children:
+            await asyncio.sleep(0.01)
+
+    asked: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "poll", asked.append)
+        supervisor.stop()
+
+    assert await asyncio.wait_for(running, 20) == 0
+    assert asked == []
+
+
+async def test_a_stop_reaches_a_worker_that_is_still_being_started() -> None:
+    """It came too early to be sent; the worker is asked to end as soon as it is there."""
+    command, arguments = python("import time", "time.sleep(60)")
+    supervisor = Supervisor(arguments, 2, command=command)
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    await asyncio.sleep(0)
+    supervisor.stop()
+
+    assert await asyncio.wait_for(running, 20) == 0
+
+
 async def test_endless_work_is_taken_up_again(tmp_path: Path) -> None:
     """A worker that somebody else asked to end is replaced, until the end is asked for here."""
     count = "import pathlib, os, sys; (pathlib.Path(os.environ['FOLDER']) / str(os.getpid())).touch()"

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from scheduler import Context, Scheduler, Unavailable
 from scheduler.bell import Bell
 from scheduler.outage import Outage
 from scheduler.partitions import Home, PartitionedWork
-from taskqueue.errors import ServerUnavailable
+from taskqueue.errors import QueueCorrupt, ServerUnavailable
 from taskqueue.partitions import PartitionedQueue
 from taskqueue.store import ClaimRequest, Completion, Failure, Release, Store
 from tests.partitions.test_order import homes_of
@@ -28,12 +29,17 @@ class Cut:
         self.store = store
         self.loses = ""
         self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     def __getattr__(self, name: str) -> Any:
         async def call(*arguments: Any, **options: Any) -> Any:
             self.calls.append(name)
             if self.loses == "calls":
+                await self.gate.wait()
                 raise ServerUnavailable("cut")
+            if self.loses == "sense":
+                raise QueueCorrupt("makes no sense")
             found = await getattr(self.store, name)(*arguments, **options)
             is_claim = name == "claim" and arguments[0].limit
             if self.loses == "answers" or (self.loses == "answers to claims" and is_claim):
@@ -142,6 +148,77 @@ async def test_without_any_partition_nothing_is_answered(bench: Bench) -> None:
             bench.bell.silence()
             await bench.bell.wait()
     assert len((await bench.work.claim(bench.request())).tasks) == 3
+
+
+async def test_a_partition_is_looked_for_until_it_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says instead is logged; the others go on, and it comes back as soon as it makes sense."""
+    monkeypatch.setattr("scheduler.partitions.retry_delay", lambda failures, random: 0.001)
+    cut = bench.cuts[1]
+    cut.loses = "calls"
+    assert len((await bench.work.claim(bench.request())).tasks) == 2
+    async with asyncio.timeout(5):
+        while cut.calls.count("claim") < 2:
+            await asyncio.sleep(0.001)
+        assert "cannot be used" not in caplog.text
+        cut.loses = "sense"
+        while caplog.text.count("partition 1 cannot be used") < 2:
+            await asyncio.sleep(0.001)
+    assert (await bench.work.claim(bench.request())).tasks == []
+
+    cut.loses = ""
+    await back(bench)
+    assert len((await bench.work.claim(bench.request())).tasks) == 1
+
+
+async def test_a_partition_that_fails_two_calls_at_once_is_looked_for_once(bench: Bench) -> None:
+    """The heartbeat and the claim loop may both be under way."""
+    tasks = (await bench.work.claim(bench.request())).tasks
+    leases = [(task.id, task.token) for task in tasks]
+    cut = bench.cuts[0]
+    cut.loses = "calls"
+    cut.gate.clear()
+    before = asyncio.all_tasks()
+    calls = [asyncio.create_task(bench.work.extend("worker", leases, LEASE)) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while cut.calls.count("extend") < 2:
+            await asyncio.sleep(0.001)
+    cut.gate.set()
+    await asyncio.gather(*calls)
+    assert len(asyncio.all_tasks() - before) == 1
+
+    cut.loses = ""
+    await back(bench)
+    assert (await bench.work.extend("worker", leases, LEASE)).lost == []
+
+
+async def test_an_answer_that_makes_no_sense_is_an_error(bench: Bench) -> None:
+    """To wait would not help: whoever runs the worker must know."""
+    bench.cuts[1].loses = "sense"
+
+    with pytest.raises(QueueCorrupt, match="makes no sense"):
+        await bench.work.claim(bench.request())
+
+
+async def test_a_task_of_a_partition_goes_on_to_its_next_provider(queue: PartitionedQueue) -> None:
+    """In the same attempt, wherever its partition is."""
+    asked: list[str | None] = []
+
+    async def ask(payload: dict[str, Any], context: Context) -> str | None:
+        asked.append(context.provider)
+        if context.provider == "first":
+            raise Unavailable("it is down")
+        return context.provider
+
+    scheduler = Scheduler(queue=queue, concurrency=1)
+    scheduler.handler("ASK", providers=["first", "second"])(ask)
+    tasks = [await queue.enqueue("ASK", {}, tenant=tenant) for tenant in homes_of(queue)]
+    await scheduler.run(burst=True, handle_signals=False)
+
+    ended = [await queue.wait(task.id, timeout=0) for task in tasks]
+    assert [(task.result, task.attempt) for task in ended] == [("second", 1)] * len(tasks)
+    assert asked == ["first", "second"] * len(tasks)
 
 
 async def test_extensions_and_progress_go_to_the_partition_of_the_lease(bench: Bench) -> None:

@@ -72,6 +72,18 @@ class Paired(Own):
                 raise ValueError("a large model has a size of 10 or more")
             return self
 
+class Prefixed(Own):
+    class Settings(Settings):
+        @field_validator("api_key")
+        @classmethod
+        def _begins_well(cls, value):
+            if not value.get_secret_value().startswith("sk-"):
+                raise ValueError("a key begins with sk-")
+            return value
+
+class Unsettled(Own):
+    Settings = dict
+
 class Foreign:
     pass
 """
@@ -394,6 +406,26 @@ def test_the_environment_can_stand_alone(own: str) -> None:
     assert found.providers["mine"].secrets == (SECRET,)
 
 
+def test_text_that_only_begins_like_a_list_stays_text(read: Read, own: str) -> None:
+    """Where text is wanted; where a list is, the variable is named."""
+    environ = {"KEY": SECRET, "TASKQUEUE_PROVIDERS__A__MODEL": "[draft"}
+    text = f'[providers.a]\nkind = "{own}:Own"\napi_key = {{ env = "KEY" }}\n[types]\nGROK = ["a"]'
+
+    found = read(text, **environ)
+    refused = read(text, **environ, TASKQUEUE_PROVIDERS__A__TAGS="[draft")
+
+    assert found.problems == []
+    assert found.providers["a"].settings.model_dump()["model"] == "[draft"
+    assert set(told(refused)) == {"TASKQUEUE_PROVIDERS__A__TAGS", "providers.toml: types.GROK"}
+
+
+def test_the_environment_mends_no_provider_that_is_no_table(read: Read) -> None:
+    """What is wrong in the file is told."""
+    problems = told(read("[providers]\na = 5", TASKQUEUE_PROVIDERS__A__KIND="simulated"))
+
+    assert set(problems) == {"providers.toml: providers.a"}
+
+
 def test_a_problem_of_the_environment_names_the_variable(read: Read) -> None:
     """Also where the same key, or a longer one, is wrong in the file."""
     found = read(
@@ -451,6 +483,17 @@ def test_a_secret_stands_elsewhere(read: Read, own: str, setting: str, what: str
     assert what in problems["providers.toml: providers.a.api_key"]
     assert '{ file = "/path" }' in problems["providers.toml: providers.a.api_key"]
     assert SECRET not in str(problems)
+
+
+def test_a_secret_that_is_missing_is_no_wrong_one(read: Read, own: str) -> None:
+    """That it is missing is told, and not that what stands for it is refused as well."""
+    text = f'[providers.a]\nkind = "{own}:Prefixed"\napi_key = {{ env = "KEY" }}\n[types]\nGROK = ["a"]'
+
+    problems = told(read(text))
+    assert problems.pop("providers.toml: types.GROK").startswith("none of its providers can be used")
+    assert problems == {"providers.toml: providers.a.api_key.env": "the variable KEY is not set, or is empty"}
+    assert "a key begins with sk-" in told(read(text, KEY=SECRET))["providers.toml: providers.a.api_key"]
+    assert read(text, KEY="sk-1").problems == []
 
 
 def test_a_secret_comes_from_a_file_beside_the_configuration(read: Read, own: str, tmp_path: Path) -> None:
@@ -556,6 +599,7 @@ def test_a_class_of_ones_own_is_named_by_its_module(read: Read, own: str) -> Non
         ("OWN:Foreign", "is no subclass of scheduler.providers.Provider"),
         ("OWN:Misdeclared", "has types that are no tuple of some of AIMODE"),
         ("OWN:Settings", "is no subclass"),
+        ("OWN:Unsettled", "has Settings that are no subclass of scheduler.providers.ProviderSettings"),
         (":", "cannot be imported"),
         ("x" * 10_000, "there is no kind 'xxx"),
     ],

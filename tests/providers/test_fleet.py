@@ -198,6 +198,41 @@ async def test_an_answer_takes_no_longer_than_the_timeout(queue: TaskQueue) -> N
     assert task.result["text"] == "quick heard: Who is there?"
 
 
+async def test_a_call_knows_how_long_it_may_still_take(queue: TaskQueue) -> None:
+    """As long as its provider may, and a little less than its attempt has left; never less than nothing."""
+    seen: list[timedelta] = []
+
+    class Watching(Scripted):
+        async def answer(self, payload: BaseModel, call: Call) -> Mapping[str, Any]:
+            seen.append(call.remaining)
+            return await super().answer(payload, call)
+
+    quick, slow = Watching("a", timeout=3), Watching("b", timeout=300)
+    await run(queue, providers_of(quick, CHATGPT=("a",)))
+    await run(queue, providers_of(slow, GROK=("b",)), "GROK", timeout=timedelta(seconds=20))
+
+    assert 2 < seen[0].total_seconds() <= 3
+    assert 15 < seen[1].total_seconds() <= 19.5
+    assert 2 < LooseCall("CHATGPT", timeout=3).remaining.total_seconds() <= 3
+    assert LooseCall("CHATGPT", timeout=-1).remaining == timedelta(0)
+
+
+async def test_a_provider_that_this_worker_did_not_open_is_unavailable(queue: TaskQueue) -> None:
+    """Its handler runs without the lifespan that opens it, such as under a name of one's own."""
+    first = Scripted("first")
+    (registration,) = providers_of(first, CHATGPT=("first",)).handlers()
+    scheduler = Scheduler(queue=queue)
+    scheduler.handler("MINE", providers=["first"])(registration.function)
+    task = await queue.enqueue("MINE", PROMPT, max_attempts=1)
+    await scheduler.run(burst=True, handle_signals=False)
+
+    ended = await queue.wait(task.id, timeout=0)
+    assert ended.error is not None
+    assert ended.error.message == "provider 'first' is not open in this worker"
+    assert first.went == []
+    assert [(each.name, each.failures) for each in await queue.providers()] == [("first", 1)]
+
+
 async def test_a_timeout_of_the_providers_own_is_not_ours() -> None:
     """It says nothing of our limit."""
     with pytest.raises(TimeoutError, match="of its own"):
@@ -254,6 +289,22 @@ async def test_a_secret_in_the_cause_of_an_error_is_found(
     assert SECRET not in f"{task.error} {caplog.text}"
 
 
+async def test_a_secret_behind_an_error_that_cannot_be_shown_is_found() -> None:
+    """Its own text fails, and its cause holds the secret."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    error = Mute()
+    error.__cause__ = ValueError(f"Bearer {SECRET}")
+    with pytest.raises(Unavailable) as raised:
+        await asked(Scripted("a", error))
+
+    assert str(raised.value) == "Mute: its text cannot be shown"
+    assert raised.value.__cause__ is None
+
+
 async def test_an_error_without_secrets_is_raised_as_it_is() -> None:
     """With the traceback of where it came from."""
     error = KeyError("missing")
@@ -270,6 +321,17 @@ async def test_what_is_no_result_counts_as_a_failure(queue: TaskQueue) -> None:
     )
 
     assert task.result["text"] == "good heard: Who is there?"
+
+
+async def test_an_answer_that_is_no_object_says_what_it_is() -> None:
+    """Whoever wrote the provider forgot to return one."""
+
+    class Forgetful(Scripted):
+        async def answer(self, payload: BaseModel, call: Call) -> Mapping[str, Any]:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(Unavailable, match="the answer is no object but NoneType"):
+        await asked(Forgetful("a"))
 
 
 async def test_addresses_that_take_no_connection_are_told() -> None:

@@ -462,13 +462,14 @@ async def test_the_key_is_in_no_error_and_no_look_at_the_provider() -> None:
 
 
 async def test_a_provider_that_is_not_open_says_so() -> None:
-    """Before open() and after close()."""
+    """Before open() and after close(), which may be called twice."""
     settings = GoogleGenaiSettings.model_validate({"api_key": KEY, "model": "gemini-test"})
     provider = GoogleGenai("tested", settings)
     for _ in range(2):
         with pytest.raises(Unavailable, match="provider 'tested' is not open"):
             await asked(provider, "GEMINI", PROMPT)
         await provider.open()
+        await provider.close()
         await provider.close()
 
 

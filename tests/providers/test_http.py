@@ -12,6 +12,7 @@ import ssl
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -166,9 +167,14 @@ async def test_json_is_read_in_whatever_it_may_be_written(encoding: str) -> None
 
 async def test_half_a_character_does_not_spoil_an_answer() -> None:
     """Services cut texts in the middle of an emoji; the half is replaced, whole ones are kept."""
-    body = r'{"text": "\ud83d\ude00 cut \ud83d", "model": "\uDE00!"}'
+    body = r'{"text": "\ud83d\ude00 cut \ud83d", "model": "\uDE00!", "searchQueries": ["\ud83d", "b"]}'
 
-    assert await told(says(body)) == {"text": "😀 cut \ufffd", "model": "\ufffd!", "sources": []}
+    assert await told(says(body)) == {
+        "text": "😀 cut \ufffd",
+        "model": "\ufffd!",
+        "searchQueries": ["\ufffd", "b"],
+        "sources": [],
+    }
 
 
 async def test_an_answer_may_be_as_long_as_its_bound() -> None:
@@ -281,6 +287,31 @@ async def test_a_service_that_is_silent_is_left_after_the_timeout() -> None:
             await asked(provider, "CHATGPT", QUESTION)
         async with asyncio.timeout(5):
             await server.left.wait()
+
+
+async def test_a_call_that_nobody_else_limits_is_left_after_the_timeout() -> None:
+    """Of a method beside `answer()`, such as one that opens a session: its own timeout holds."""
+    async with service(holds()) as server, opened(Plain, base_url=server.url, timeout=0.1) as provider:
+        assert isinstance(provider, Plain)
+        with pytest.raises(Unavailable, match=r"it said nothing for 0\.1 s"):
+            await provider.get_json("/ask")
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+
+async def test_a_provider_introduces_itself_though_nothing_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a source tree alone there is no version to tell."""
+
+    def not_installed(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("scheduler.providers.tools.http.version", not_installed)
+    async with service(says_json(HELLO)) as server, opened(Plain, base_url=server.url) as provider:
+        await asked(provider, "CHATGPT", QUESTION)
+
+    assert server.asked[0].headers["user-agent"] == "taskqueue-engine"
 
 
 async def test_an_address_where_nobody_listens_is_a_failure() -> None:

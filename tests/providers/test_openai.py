@@ -408,6 +408,50 @@ async def test_a_response_without_output_has_what_was_streamed() -> None:
     assert (text["text"], text["sources"]) == ("On ice.", [])
 
 
+async def test_pages_may_be_told_as_objects() -> None:
+    """Citations are addresses, or what a service knows of each; what is neither is no page."""
+    pages = [{"url": PAGES[0], "title": "Penguins"}, PAGES[1], 7, {"title": "no address"}]
+
+    result = await answer_to(says_json(completion({"content": "On ice."}, citations=pages)), stream=False)
+
+    assert [(each["url"], each["label"]) for each in result["sources"]] == [
+        (PAGES[0], "Penguins"),
+        (PAGES[1], ""),
+    ]
+
+
+async def test_other_choices_and_other_parts_are_no_part_of_the_answer() -> None:
+    """A service may offer a second answer, or say things that no text is."""
+    offered = completion({"content": "On ice."})
+    offered["choices"].append({"index": 1, "message": {"content": "In zoos."}, "finish_reason": "length"})
+    item = message_item("On ice.")
+    item["content"].insert(0, {"type": "reasoning_text", "text": "Hm."})
+
+    chat = await answer_to(says_json(offered), stream=False)
+    responses = await answer_to(says_json(response(item)), api="responses", stream=False)
+
+    assert (chat["text"], responses["text"]) == ("On ice.", "On ice.")
+
+
+async def test_a_service_that_names_no_model_is_understood() -> None:
+    """Then the result names none."""
+    result = await answer_to(says_json(completion({"content": "On ice."}, model=None)), stream=False)
+
+    assert result == {"text": "On ice.", "sources": []}
+
+
+async def test_an_end_without_a_response_is_none() -> None:
+    """The event that ends a response has it inside; one that has something else ends nothing."""
+    *events, last = response_events(response(message_item("On ice.")), "On ice.")
+    odd = {"type": "response.completed", "response": "done"}
+    assert (await answer_to(streamed(*events, odd, last, is_marked=False), api="responses"))[
+        "text"
+    ] == "On ice."
+
+    with pytest.raises(Unavailable, match="its end is missing"):
+        await answer_to(streamed(*events, odd, is_marked=False), api="responses")
+
+
 async def test_a_text_in_parts_is_understood() -> None:
     """Mistral's models that reason have thoughts beside the text; only the text is the answer."""
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from scheduler.providers.openai.answer import ChatReader, ErrorInside, Responses
 from scheduler.providers.openai.errors import error_inside, told_by
 from scheduler.providers.openai.settings import OpenAiSettings
 from scheduler.providers.results import checked_result
+from scheduler.providers.tools.transport import BoundedTransport
 from tests.providers.asking import asked, opened
 from tests.providers.openai_shapes import begun, chat_events, chunk, response, streamed
 from tests.providers.servers import (
@@ -224,6 +226,13 @@ async def test_a_prompt_that_an_error_repeats_turns_it_into_no_other() -> None:
     assert type(await error_after(says_json(body, 400))) is Rejected
 
 
+@pytest.mark.parametrize("body", [7, None, True, [], [7]])
+async def test_a_refusal_that_says_nothing_is_judged_by_its_status(body: Any) -> None:
+    """JSON it is, and no error that anybody could read."""
+    assert type(await error_after(says_json(body, 503))) is Unavailable
+    assert type(await error_after(says_json(body, 401))) is Misconfigured
+
+
 async def test_a_refusal_that_is_no_json_is_shown_as_it_is() -> None:
     """A gateway's page: its beginning, on one line."""
     error = await error_after(says("<html>\n<h1>Bad gateway</h1>", 502, kind="text/html"))
@@ -321,6 +330,12 @@ BROKEN = [
         "the connection broke",
         id="cut",
     ),
+    pytest.param(
+        writes(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{}"),
+        {},
+        "the connection broke",
+        id="cut-in-place-of-a-stream",
+    ),
     pytest.param(streamed(chunk({"content": "On "})), {}, "its end is missing", id="no-finish"),
     pytest.param(
         streamed(chunk({"content": "On "}), is_marked=False), {}, "its end is missing", id="no-mark"
@@ -350,6 +365,12 @@ BROKEN = [
         {},
         "its end is missing",
         id="odd-events",
+    ),
+    pytest.param(
+        streamed(b"data: null\n\ndata: 7\n\ndata: [1]\n\n", is_marked=False),
+        {"api": "responses"},
+        "its end is missing",
+        id="odd-events-of-a-response",
     ),
     pytest.param(
         streamed(*chat_events("x" * 5_000)), {"largest_response": 2_000}, "longer than 2,000 bytes", id="long"
@@ -443,11 +464,30 @@ async def test_a_key_that_no_header_may_have_is_a_mistake_of_the_configuration(k
 
 
 async def test_a_provider_that_is_not_open_says_so() -> None:
-    """Closed, too."""
+    """Before open() and after close(), which may be called twice."""
+    provider = OpenAi("tested", OpenAiSettings(base_url="http://127.0.0.1:1", model="m"))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="is not open"):
+            await asked(provider, "CHATGPT", PROMPT)
+        await provider.open()
+        await provider.close()
+        await provider.close()
+
+
+async def test_whatever_breaks_below_the_library_is_a_broken_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told by its name alone: its text may be anything."""
+
+    async def breaks(*_: object) -> None:
+        raise ssl.SSLError(KEY)
+
+    monkeypatch.setattr(BoundedTransport, "handle_async_request", breaks)
     async with opened(OpenAi, base_url="http://127.0.0.1:1", model="m") as provider:
-        pass
-    with pytest.raises(Unavailable, match="is not open"):
-        await asked(provider, "CHATGPT", PROMPT)
+        with pytest.raises(Unavailable) as raised:
+            await asked(provider, "CHATGPT", PROMPT)
+
+    assert str(raised.value) == "the connection broke: SSLError"
 
 
 async def test_tokens_that_were_told_before_the_end_are_counted() -> None:

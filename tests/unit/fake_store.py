@@ -26,6 +26,7 @@ from taskqueue.store import (
     Release,
     Repaired,
     Store,
+    Switched,
 )
 from taskqueue.task import TaskSpec
 
@@ -52,6 +53,7 @@ class FakeStore:
         waiting: Tasks that claims hand out, first in first out.
         is_away: Whether every call finds no server.
         stale: Ids whose reports are answered "stale".
+        unanswered: Ids whose reports get no answer, as those for a partition that is away.
         lost: Ids that the next extensions report as lost.
         cancelled: Ids that the next extensions report as cancelled.
         messages: What the inbox hands out.
@@ -61,6 +63,7 @@ class FakeStore:
         self.waiting: deque[ClaimedTask] = deque()
         self.is_away = False
         self.stale: set[str] = set()
+        self.unanswered: set[str] = set()
         self.lost: list[str] = []
         self.cancelled: list[str] = []
         self.messages: list[str] = []
@@ -72,6 +75,7 @@ class FakeStore:
         self.releases: list[Release] = []
         self.extended: list[list[tuple[str, str]]] = []
         self.stored_progress: list[tuple[str, bytes]] = []
+        self.switches: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.waits: list[tuple[list[str], float]] = []
         self.wakes: asyncio.Queue[bool] = asyncio.Queue()
@@ -89,7 +93,7 @@ class FakeStore:
         claim: ClaimRequest | None = None,
         *,
         patience: float | None = None,
-    ) -> tuple[list[Ended], Claim | None]:
+    ) -> tuple[list[Ended | None], Claim | None]:
         """Keep the completions, and hand out what waits."""
         await self._called("complete")
         self.completions += completions
@@ -101,13 +105,15 @@ class FakeStore:
         await self._called("claim")
         return self._claimed(request)
 
-    async def fail(self, failures: Sequence[Failure], *, patience: float | None = None) -> list[Ended]:
+    async def fail(self, failures: Sequence[Failure], *, patience: float | None = None) -> list[Ended | None]:
         """Keep the failures."""
         await self._called("fail")
         self.failures += failures
         return self._words(failures, "failed")
 
-    async def release(self, releases: Sequence[Release], *, patience: float | None = None) -> list[Ended]:
+    async def release(
+        self, releases: Sequence[Release], *, patience: float | None = None
+    ) -> list[Ended | None]:
         """Keep the releases."""
         await self._called("release")
         self.releases += releases
@@ -129,6 +135,12 @@ class FakeStore:
         await self._called("progress")
         self.stored_progress.append((task_id, value))
         return task_id not in self.stale
+
+    async def switch(self, task_id: str, token: str, **options: Any) -> Switched:
+        """Keep what was said; there is no other provider."""
+        await self._called("switch")
+        self.switches.append(options)
+        return Switched(None, is_stale=task_id in self.stale)
 
     async def wait_wake(self, types: Sequence[str], timeout: float) -> bool:
         """Wait for what the test puts into `wakes`."""
@@ -169,8 +181,12 @@ class FakeStore:
         if self.is_away:
             raise ServerUnavailable(f"{name}: no usable answer")
 
-    def _words(self, reports: Sequence[Completion | Failure | Release], word: Ended) -> list[Ended]:
-        return ["stale" if report.id in self.stale else word for report in reports]
+    def _words(self, reports: Sequence[Completion | Failure | Release], word: Ended) -> list[Ended | None]:
+        words: list[Ended | None] = ["stale" if report.id in self.stale else word for report in reports]
+        return [
+            None if report.id in self.unanswered else each
+            for report, each in zip(reports, words, strict=True)
+        ]
 
     def _claimed(self, request: ClaimRequest) -> Claim:
         self.claims.append(request)

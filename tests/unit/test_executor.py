@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from scheduler import CallNext, Context, Fixed, GiveUp, Handlers, RateLimited, Retry
+from scheduler import CallNext, Context, Fixed, GiveUp, Handlers, RateLimited, Retry, Unavailable
 from scheduler.executor import Executor
+from scheduler.failover import failing_over
 from scheduler.outcomes import MOST_BYTES, Batch, Outcomes
 from scheduler.run import Stop
 from scheduler.slots import Defaults, Slots
+from taskqueue import TaskQueue
 from taskqueue.codec import decode_error, decode_value
+from taskqueue.errors import InvalidSetting
 from taskqueue.store import ClaimedTask, Completion, Failure, Release
 from taskqueue.task import Durability
 from tests.unit.fake_store import FakeStore, claimed_task
@@ -46,18 +49,25 @@ async def no_threads_are_left() -> AsyncIterator[None]:
 class Bench:
     """An executor with one handler for type T, and everything it needs."""
 
-    def __init__(self, handler: Handler, middleware: tuple[Any, ...] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        middleware: tuple[Any, ...] = (),
+        queue: TaskQueue | None = None,
+        **options: Any,
+    ) -> None:
         handlers = Handlers()
         handlers.handler("T", **options)(handler)
         self.rung = asyncio.Event()
         self.store = FakeStore()
-        self.slots = Slots(handlers, DEFAULTS)
+        self.slots = Slots(map(failing_over, handlers), DEFAULTS)
         self.outcomes = Outcomes(self.rung.set, Random(1), max_result=100_000)
         self.executor = Executor(
             self.slots,
             self.outcomes,
             self.store.store,
             state="state",
+            queue=queue,
             middleware=middleware,
         )
 
@@ -441,6 +451,23 @@ async def test_not_even_a_handler_that_exits_ends_the_worker(is_async: bool) -> 
     assert error.message == "SystemExit: 3"
 
 
+def test_an_interrupt_in_a_handler_ends_the_program() -> None:
+    """Ctrl-C may arrive while one runs: it is for whoever runs the event loop, and no failed attempt."""
+    benches: list[Bench] = []
+
+    async def interrupted(payload: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        benches.append(Bench(interrupted))
+        benches[0].start()
+        await asyncio.wait_for(asyncio.Event().wait(), 5)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert not benches[0].outcomes
+
+
 async def test_a_handler_that_cancels_itself_has_failed() -> None:
     """Nobody asked for it, so it is no cancel of the task."""
 
@@ -464,6 +491,27 @@ async def test_a_task_group_in_a_handler_hides_no_retry() -> None:
             group.create_task(again())
 
     assert (await failed(Bench(grouped)))[0].retry_in_ms == 2000
+
+
+async def test_the_traceback_of_what_a_group_carried_is_whole() -> None:
+    """Its first frame is the handler's, not ours; what was never raised has none."""
+
+    async def part() -> None:
+        raise ValueError
+
+    async def grouped(payload: dict[str, Any]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(part())
+
+    async def made_by_hand(payload: dict[str, Any]) -> None:
+        raise ExceptionGroup("one of one", [ValueError("never raised")])
+
+    assert "in part" in (await failed(Bench(grouped)))[1].details["traceback"]
+    error = (await failed(Bench(made_by_hand)))[1]
+    assert (error.message, error.details) == (
+        "ValueError: never raised",
+        {"exception": "builtins.ValueError"},
+    )
 
 
 async def test_an_exception_that_cannot_be_shown_is_reported_all_the_same() -> None:
@@ -537,7 +585,7 @@ async def test_the_tasks_own_timeout_beats_the_handlers() -> None:
 async def test_each_task_has_a_deadline_of_its_own() -> None:
     """One timer serves all of them, whatever order they come in."""
     bench = Bench(forever)
-    for number, milliseconds in enumerate([60_000, 90, 30, 60]):
+    for number, milliseconds in enumerate([60_000, 500, 20, 260]):
         bench.start(claimed_task(task_id=str(number), timeout=timedelta(milliseconds=milliseconds)))
 
     order: list[str] = []
@@ -753,6 +801,96 @@ async def test_a_thread_that_outlives_its_executor_harms_nobody() -> None:
     await until(lambda: bench.executor.running == 0)
 
 
+# ------------------------------------------------------------------------------------- context
+
+
+async def test_what_a_handler_tells_of_tokens_and_credits_is_a_whole_number() -> None:
+    """Of 0 or more; anything else is its mistake, told at once."""
+    refused: list[str] = []
+
+    async def tell(payload: dict[str, Any], context: Context) -> None:
+        for bad in (-1, 1.5, "2", True, None):
+            for report in (context.spend, context.charge):
+                with pytest.raises(InvalidSetting, match="whole number of 0 or more") as raised:
+                    report(bad)  # type: ignore[arg-type]
+                refused.append(raised.value.setting)
+        context.spend(3)
+        context.spend(4)
+        context.charge(5)
+
+    report = await Bench(tell).run()
+
+    assert refused == ["tokens", "credits"] * 5
+    assert isinstance(report, Completion)
+    assert (report.tokens, report.charge) == (7, 5)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_context_that_can_give_no_queue_says_what_to_use(is_async: bool) -> None:
+    """The queue belongs to the event loop of the scheduler; partitions are opened by the lifespan."""
+
+    def threaded(payload: dict[str, Any], context: Context) -> str:
+        return context.queue.name
+
+    async def asynchronous(payload: dict[str, Any], context: Context) -> str:
+        return context.queue.name
+
+    async with TaskQueue.connect("memory://") as queue:
+        bench = Bench(asynchronous if is_async else threaded, queue=None if is_async else queue)
+        _, error = await failed(bench)
+
+    assert error.message.startswith("InvalidSetting: queue")
+    assert ("PartitionedQueue" if is_async else "BlockingTaskQueue") in error.message
+
+
+async def test_a_provider_cannot_be_left_where_there_is_none() -> None:
+    """Also when the handler has left the last one itself: then its error ends the attempt as it is."""
+
+    async def leave(payload: dict[str, Any], context: Context) -> str | None:
+        return await context.leave("failed")
+
+    async def leave_and_wait(payload: dict[str, Any], context: Context) -> None:
+        await context.leave("failed")
+        assert context.provider is None
+        raise RateLimited(after=3)
+
+    plain, chained = Bench(leave), Bench(leave_and_wait, providers=["first"])
+
+    assert await completed(plain) is None
+    claimed = replace(claimed_task(), provider="first")
+    assert await chained.run(claimed) == Release(claimed.id, claimed.token, 3000)
+    assert (len(plain.store.switches), len(chained.store.switches)) == (0, 1)
+
+
+async def test_a_provider_is_left_though_the_server_is_away() -> None:
+    """Nobody knows who is next: the attempt ends with what its provider said."""
+
+    async def unavailable(payload: dict[str, Any], context: Context) -> None:
+        raise Unavailable("it is down")
+
+    bench = Bench(unavailable, providers=["first", "second"])
+    bench.store.is_away = True
+    failure, error = await failed(bench, replace(claimed_task(), provider="first"))
+
+    assert bench.store.calls == ["switch"]
+    assert (error.message, failure.retry_in_ms) == ("it is down", 7000)
+
+
+async def test_leaving_a_provider_finds_out_that_the_lease_is_lost() -> None:
+    """The handler is stopped, and what comes of it is dropped."""
+
+    async def unavailable(payload: dict[str, Any], context: Context) -> None:
+        raise Unavailable("it is down")
+
+    bench = Bench(unavailable, providers=["first", "second"])
+    bench.store.stale.add("task-1")
+    bench.start(replace(claimed_task(), provider="first"))
+
+    await until(lambda: bench.executor.runs == {})
+    assert [each["verdict"] for each in bench.store.switches] == ["failed"]
+    assert not bench.outcomes
+
+
 # ------------------------------------------------------------------------------------ progress
 
 
@@ -837,11 +975,14 @@ async def test_a_cancel_that_a_client_loses_under_progress_stops_the_handler_all
         await context.progress(1)
         return "never"
 
-    async def loses_a_cancel(task_id: str, token: str, value: bytes) -> bool:
+    async def wait() -> bool:
         asked.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         return True
+
+    async def loses_a_cancel(task_id: str, token: str, value: bytes) -> bool:
+        return await asyncio.create_task(wait())
 
     bench = Bench(work)
     monkeypatch.setattr(bench.store, "progress", loses_a_cancel)
@@ -954,3 +1095,33 @@ async def test_a_sync_handler_under_middleware_is_told_to_stop_but_not_abandoned
             time.sleep(0.002)
 
     assert (await failed(Bench(patient, middleware=(plain,), timeout=0.02)))[1].code == "TIMEOUT"
+
+
+async def test_a_sync_handler_may_outlive_the_patience_of_its_middleware() -> None:
+    """What comes of it then is dropped, and harms nobody; what the middleware says is the outcome."""
+    go_on, done, told = threading.Event(), threading.Event(), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def impatient(context: Context, call_next: CallNext) -> Any:
+        try:
+            async with asyncio.timeout(0.02):
+                return await call_next()
+        except TimeoutError:
+            return "given up"
+
+    def slow(payload: dict[str, Any]) -> str:
+        go_on.wait(5)
+        done.set()
+        return "too late"
+
+    bench = Bench(slow, middleware=(impatient,))
+
+    assert await completed(bench) == "given up"
+    go_on.set()
+    await until(done.is_set)
+    bench.executor.close()
+    await until(
+        lambda: not [each for each in threading.enumerate() if each.name.startswith("scheduler-handler")]
+    )
+    await asyncio.sleep(0)
+    assert told == []

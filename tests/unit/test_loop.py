@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from scheduler import Fixed, Handlers, loop
+from scheduler import Fixed, GiveUp, Handlers, RateLimited, loop
 from scheduler.bell import Bell
 from scheduler.executor import Executor
 from scheduler.loop import ClaimLoop, Summary
@@ -456,6 +456,61 @@ async def test_reports_and_claims_are_repeated_until_they_are_answered(
     assert sum("the server is back after" in message for message in caplog.messages) == 1
 
 
+def test_the_end_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Though two parts of a scheduler notice it at the same moment."""
+    caplog.set_level(logging.INFO, "scheduler")
+    outage = Outage("it")
+    lock = outage._lock
+
+    class Overtaken:
+        """A lock that another part had just before."""
+
+        def __enter__(self) -> None:
+            outage._lock = lock
+            outage.over()
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing was held."""
+
+    outage.noticed(ConnectionError("gone"))
+    outage._lock = cast("Any", Overtaken())
+    outage.over()
+
+    assert caplog.text.count("it is back after") == 1
+    assert not outage.is_on
+
+
+async def test_reports_that_a_partition_does_not_answer_are_made_again() -> None:
+    """With the next call, until it does; the runs are not forgotten, and others are not held up."""
+
+    async def handle(payload: dict[str, Any]) -> str:
+        raises = {"B0": GiveUp("no"), "C0": RateLimited(after=1)}
+        if (error := raises.get(payload["name"])) is not None:
+            raise error
+        return "done"
+
+    bench = Bench(A=(handle, 1), B=(handle, 1), C=(handle, 1), D=(handle, 1))
+    for type_ in "ABCD":
+        bench.store.waiting.append(claimed_task(type_, {"name": f"{type_}0"}, task_id=f"{type_}0"))
+    bench.store.unanswered = {"A0", "B0", "C0"}
+    await bench.loop.run_once()
+    await until(lambda: bench.executor.running == 0)
+
+    for _ in range(2):
+        await bench.loop.run_once()
+    assert set(bench.executor.runs) == {"A0", "B0", "C0"}
+    bench.store.unanswered.clear()
+    tick = await bench.loop.run_once()
+
+    assert sorted(tick.answered) == ["completed", "failed", "released"]
+    assert (bench.executor.runs, bool(bench.outcomes)) == ({}, False)
+    assert [done.id for done in bench.store.completions] == ["A0", "D0", "A0", "A0"]
+    assert [failure.id for failure in bench.store.failures] == ["B0"] * 3
+    assert [release.id for release in bench.store.releases] == ["C0"] * 3
+    await bench.waker.close()
+    bench.executor.close()
+
+
 async def test_the_waker_outlives_an_outage() -> None:
     """After it there is a claim at once: the marker may have been lost with the connection."""
     gate = Gate()
@@ -603,6 +658,25 @@ async def test_a_stop_during_an_outage_does_not_wait_for_the_server(
         await asyncio.wait_for(running, 5)
 
     assert "1 tasks could not be reported" in caplog.text
+
+
+async def test_a_stop_does_not_wait_for_a_partition_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tasks run again when their leases end."""
+    monkeypatch.setattr(loop, "UNWIND", 0.05)
+    gate = Gate()
+    bench = Bench(A=(gate, 2))
+    bench.put("A", "A")
+    bench.store.unanswered.add("A0")
+    async with bench.running() as running:
+        await until(lambda: len(gate.running) == 2)
+        gate.opened.set()
+        await until(lambda: "A1" not in bench.executor.runs)
+        bench.loop.stop(0)
+        summary = await asyncio.wait_for(running, 5)
+
+    assert summary == Summary(claimed=2, completed=1)
+    assert list(bench.executor.runs) == ["A0"]
+    assert not bench.outcomes
 
 
 async def test_a_burst_ends_when_nothing_is_left_and_nothing_runs() -> None:

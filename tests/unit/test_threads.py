@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,33 @@ async def test_a_background_that_never_started_is_stopped_at_once() -> None:
     await asyncio.sleep(0)
     await asyncio.wait_for(background.stop(), 5)
     starting.cancel()
+
+
+async def test_a_start_that_is_cancelled_leaves_a_background_to_be_stopped() -> None:
+    """It becomes ready all the same; nobody waits for that any more, and nobody is told of an error."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
+        begun.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        ready()
+        await stopping.wait()
+
+    background = Background(serve, no_crash)
+    starting = asyncio.create_task(background.start())
+    async with asyncio.timeout(5):
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+    starting.cancel()
+    await asyncio.wait([starting])
+    go_on.set()
+    await asyncio.wait_for(background.stop(), 5)
+
+    assert starting.cancelled()
+    assert told == []
 
 
 async def test_a_task_that_loses_a_cancel_is_cancelled_again() -> None:

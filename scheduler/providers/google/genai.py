@@ -158,7 +158,6 @@ class GoogleGenai(Provider):
             "markdown": text if getattr(include, "markdown", False) else None,
             "html": await asyncio.to_thread(html_of, text) if wants_html else None,
             "model": gathered.model or self.settings.model,
-            "searchQueries": list(gathered.queries) if getattr(include, "search_queries", False) else None,
             "rawResponse": gathered.raw.parts or None,
         }
 

@@ -37,7 +37,6 @@ class Gathered:
     Attributes:
         text: The answer without the model's thoughts.
         sources: Pages that it leans on, in their order, each once: URL -> title.
-        queries: What it searched for, each once.
         model: Which model answers.
         tokens: How many were used, those of the prompt, of thoughts and of tools included.
         raw: The parts as they came, the first and the last ones.
@@ -46,7 +45,6 @@ class Gathered:
     def __init__(self, *, keeps_raw: bool) -> None:
         self.text = ""
         self.sources: dict[str, str] = {}
-        self.queries: dict[str, None] = {}
         self.model: str | None = None
         self.tokens = 0
         self.raw = RawAnswer()
@@ -100,9 +98,6 @@ class Gathered:
             raise Retry(reason=f"the model wrote nothing: {self._finish}")
 
     def _add_sources(self, grounding: types.GroundingMetadata) -> None:
-        for query in grounding.web_search_queries or []:
-            if query.strip():
-                self.queries[query.strip()] = None
         for chunk in grounding.grounding_chunks or []:
             url = web_address(chunk.web.uri) if chunk.web is not None else None
             if url is not None and chunk.web is not None:

@@ -117,7 +117,7 @@ class OpenAi(Provider):
             raise self._refusal(answer.status_code, answer.headers, answer.content) from None
         except openai.APIConnectionError as error:
             raise self._breakdown(error.__cause__) from None
-        except httpx.HTTPError as error:  # older versions of the library let it through
+        except httpx.HTTPError as error:  # of a body that is read here, or let through by the library
             raise self._breakdown(error) from None
         except (openai.APIError, ErrorInside) as error:
             raise error_inside(error.body, settings=self.settings, secrets=self.secrets) from None
@@ -173,9 +173,6 @@ class OpenAi(Provider):
         return error_of(status, headers, body, settings=self.settings, secrets=self.secrets)
 
     def _breakdown(self, error: BaseException | None) -> Exception:
-        if isinstance(error, httpx.LocalProtocolError):
-            # The text of the error repeats the header, which may be the key.
-            return Misconfigured("a setting, such as the key, has characters that no header may have")
         if isinstance(error, httpx.HTTPError):
             return Unavailable(failure_of(error, self.settings, self.secrets))
         return Unavailable(f"the connection broke: {type(error).__name__}")
