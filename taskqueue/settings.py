@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -71,13 +72,23 @@ _SHORTEST_BEAT = timedelta(milliseconds=10)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(ms|s|m|h|d)?", re.ASCII)
 _DURATION_RULE = "seconds, or a number with ms, s, m, h or d, such as 1.5s or 24h"
-_PASSWORD = re.compile(r"(://[^:@/]*):.*@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
+# A path of this machine may have both signs.
+_PASSWORD = re.compile(r"((?:(?<!embedded)(?<!unix)://|://(?=[^/]))[^:]*):.*@", re.DOTALL)
+# To the next option, a `#` included: it may be part of a password, not escaped as it should have been.
+_OPTION = re.compile(r"([?&]([^=?&#]*)=)[^&]*")
+_SECRET_NAME = re.compile(r"password|secret|token", re.IGNORECASE)
+_BREAKS = str.maketrans("", "", "\t\r\n")
 
 
 def redact(url: str) -> str:
     """Return *url* with `***` for its passwords, as logs and errors may show it."""
-    return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+    return _OPTION.sub(_hidden, _PASSWORD.sub(r"\1:***@", url))
+
+
+def _hidden(option: re.Match[str]) -> str:
+    # Names are read as those who take URLs apart read them: unescaped, without the breaks that they drop.
+    is_secret = _SECRET_NAME.search(unquote(option[2].translate(_BREAKS)))
+    return f"{option[1]}***" if is_secret else option[0]
 
 
 def parse_duration(text: str) -> timedelta:

@@ -83,8 +83,13 @@ def parse(text: str) -> Any:
     return value
 
 
-def parse_at(text: str, start: int) -> tuple[Any, int]:
+def parse_at(text: str, start: int, before: int = 0) -> tuple[Any, int]:
     """Return the JSON value that begins at *start*, and the position after it.
+
+    Args:
+        text: What holds it.
+        start: Where it begins.
+        before: Characters of the text's first line that are not in it, for the column of an error.
 
     Raises:
         NotJson: As `parse()`.
@@ -95,7 +100,8 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
         raise
     except json.JSONDecodeError as error:
         line = 1 + text.count("\n", start, error.pos)
-        column = error.pos - max(text.rfind("\n", 0, error.pos), -1)
+        line_break = text.rfind("\n", 0, error.pos)
+        column = error.pos - line_break if line_break >= 0 else before + error.pos + 1
         raise NotJson(f"not JSON: {error.msg} at column {column}", line) from None
     except RecursionError:
         raise _too_deep() from None

@@ -33,7 +33,8 @@ _EXHAUSTED = frozenset({402, 429})
 _SECRETS = re.compile(
     r"(?:\b(?:sk|pk|rk|xai|pplx|gsk|AIza)[-_A-Za-z0-9]{12,})|(?i:\bbearer\s+[^\s\"',;]+)|(?i:([?&]key=)[^&\s\"']+)"
 )
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
+# Control characters, halves of surrogate pairs, and marks that turn the direction of writing.
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]+")
 _WITHOUT_UNIT = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
 
 
@@ -69,7 +70,8 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         return min(float(value), LONGEST_PAUSE)
     try:
         when = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
+        # The last is for years and zones of many digits.
         return None
     when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     return min(max(0.0, when.timestamp() - (time.time() if now is None else now)), LONGEST_PAUSE)

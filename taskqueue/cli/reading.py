@@ -122,6 +122,8 @@ class _Walker:
         self._at = 0
         self._ended = False
         self._line = line
+        # Characters of the line at the beginning of the buffer that were dropped.
+        self._before = 0
 
     def items(self) -> Iterator[Document | BadDocument]:
         """Yield the items of one array."""
@@ -177,7 +179,7 @@ class _Walker:
         block = _BLOCK
         while True:
             try:
-                value, end = parse_at(self._text, self._at)
+                value, end = parse_at(self._text, self._at, self._before)
             except NotJson:
                 if not self._fill(block):
                     raise
@@ -207,6 +209,8 @@ class _Walker:
         except UnicodeDecodeError as error:
             self._ended = True
             raise NotJson(f"not UTF-8: {error.reason}") from error
+        line_break = self._text.rfind("\n", 0, self._at)
+        self._before = self._at - line_break - 1 if line_break >= 0 else self._before + self._at
         self._text = self._text[self._at :] + text
         self._at = 0
         return not self._ended

@@ -50,6 +50,8 @@ _TLS_OPTIONS = frozenset({*_TLS_FILES, "ssl_cert_reqs", "ssl_check_hostname"})
 _CERT_REQS = Literal["required", "optional", "none"]
 _PORT, _SENTINEL_PORT, _HIGHEST_PORT = 6379, 26379, 65_535
 _NUMBER = re.compile(r"[0-9]{1,5}")
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*")
+_USER = re.compile(r"[^/?#@]*")
 _LONGEST_LINGER = 86_400.0  # seconds
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
@@ -119,12 +121,16 @@ def parse_address(url: str, setting: str = "url") -> Address:
 
 def scrubbed(url: str) -> str:
     """Return *url* without what may be a password, whether it is a proper URL or not."""
-    before, at, after = redact(url).rpartition("@")
-    if not at or before.endswith(":***"):
-        return before + at + after
+    before, at, after = url.rpartition("@")
+    if not at:
+        return redact(url)
+    scheme, separator, login = before.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        return f"***@{redact(after)}"
+    user, colon, _ = login.partition(":")
     # A login of one word, or no URL at all: all of it may be secret.
-    scheme, separator, _ = before.partition("://")
-    return f"{scheme}{separator}***@{after}" if separator else f"***@{after}"
+    named = f"{user}:" if colon and _USER.fullmatch(user) else ""
+    return f"{scheme}://{named}***@{redact(after)}"
 
 
 class _Parser:
@@ -177,7 +183,7 @@ class _Parser:
     def _unix(self) -> Address:
         userinfo, _, host = self._parts.netloc.rpartition("@")
         path = unquote(self._parts.path)
-        if host or path in ("", "/"):
+        if host or path in ("", "/") or "\0" in path:
             raise self._refusal("the absolute path of a socket after three slashes: unix:///run/redis.sock")
         db = self._number(self._options.get("db", "0"))
         return Address(kind="unix", shown=self._shown, path=path, db=db, login=self._login(userinfo))
@@ -243,7 +249,10 @@ class _Parser:
             rule = "with host:port, the port from 1 to 65535, IPv6 addresses in [ ]"
             raise self._refusal(rule, hide=True)
         default = _SENTINEL_PORT if self._kind == "sentinel" else _PORT
-        return unquote(name) or "localhost", int(port) if port else default
+        host = unquote(name)
+        if "\0" in host:
+            raise self._refusal("with a host that has no NUL", hide=True)
+        return host or "localhost", int(port) if port else default
 
     def _service_and_db(self) -> tuple[str, int]:
         words = [unquote(word) for word in self._parts.path.strip("/").split("/") if word]
@@ -276,6 +285,8 @@ class _Parser:
         if check not in ("true", "false"):
             raise self._refusal("with ssl_check_hostname= true or false")
         files = {name.removeprefix("ssl_"): self._options.get(name) for name in _TLS_FILES}
+        if any("\0" in (file or "") for file in files.values()):
+            raise self._refusal(f"with paths after {', '.join(_TLS_FILES)}, which have no NUL")
         # A host name can only be checked against a certificate that is.
         return Tls(**files, cert_reqs=chosen, check_hostname=check == "true" and chosen != "none")
 

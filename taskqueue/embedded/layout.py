@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_LONGEST_PID: Final = 10  # digits
 
 
 class Layout:
@@ -37,7 +40,8 @@ class Layout:
             return None
         pid, _, socket = text.partition("\n")
         # Without its last newline it is a file that is being written just now.
-        return (int(pid), socket[:-1]) if pid.isdigit() and socket.endswith("\n") else None
+        is_pid = pid.isascii() and pid.isdecimal() and len(pid) <= _LONGEST_PID
+        return (int(pid), socket[:-1]) if is_pid and socket.endswith("\n") else None
 
 
 def write_text(descriptor: int, text: str) -> None:

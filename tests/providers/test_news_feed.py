@@ -111,14 +111,18 @@ async def test_a_piece_that_is_odd_spoils_no_others() -> None:
         item(3, date="yesterday", source=None),
         item(4, title="A <b>bold</b> &amp; B"),
         item(5, date="Tue, 99 Nov 2026 07:00:00 GMT"),
+        item(6, date="9999-12-31T23:59:59-23:59"),  # in UTC a year that a date cannot have
+        item(7, date="Mon, 01 Jan 0001 00:00:00 +0000"),
     ]
 
-    third, fourth, fifth = await found(says_feed(feed(*items)))
+    third, fourth, fifth, sixth, seventh = await found(says_feed(feed(*items)))
 
     assert (third["position"], third["title"]) == (1, "Nachricht 3 & mehr")
     assert not {"date", "source"} & third.keys()
     assert fourth["title"] == "A bold & B"
     assert "date" not in fifth
+    assert "date" not in sixth
+    assert seventh["date"] == "0001-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -247,6 +251,18 @@ async def test_what_is_no_feed_never_reaches_the_parser(
         await found(says_feed(body))
 
     assert bool(seen) is (what == "XML, and no feed")
+
+
+async def test_a_feed_that_its_parser_takes_for_broken_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It then guesses at what is meant: half of the news would be none."""
+
+    def guess(*_: object, **__: object) -> dict[str, Any]:
+        return {"version": "rss20", "bozo": 1, "bozo_exception": ValueError("odd"), "entries": []}
+
+    monkeypatch.setattr(feedparser, "parse", guess)
+
+    with pytest.raises(Unavailable, match="the feed is broken: ValueError"):
+        await found(says_feed(feed(item(1))))
 
 
 @pytest.mark.parametrize("name", ["utf-7", "latin-1", "utf-16", "nonsense"])

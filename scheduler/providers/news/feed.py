@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from time import struct_time
@@ -67,8 +68,10 @@ def read_feed(body: bytes, most: int) -> list[Item]:
 def text_of_html(html: str) -> str:
     """Return the text of HTML on one line, its entities read; of a long one that of the beginning."""
     reader = _Reader()
-    reader.feed(html[:_LONGEST_HTML])
-    reader.close()
+    # Python's parser raises it for a marked section that it does not know: the text ends there.
+    with suppress(AssertionError):
+        reader.feed(html[:_LONGEST_HTML])
+        reader.close()
     return " ".join("".join(reader.parts).split())
 
 
@@ -126,7 +129,7 @@ def _date(parsed: object) -> str | None:
     if not isinstance(parsed, struct_time):
         return None
     try:
-        return datetime(*parsed[:6], tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return datetime(*parsed[:6], tzinfo=UTC).isoformat().replace("+00:00", "Z")
     except ValueError:
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -14,7 +15,8 @@ from scheduler.providers.classifying import excerpt
 LONGEST_URL: Final = 8_000
 """Characters of an address that a result may hold; see `scheduler.providers.results`."""
 
-_SURROGATES: Final = (rb"\ud", rb"\uD")
+# As an escape, or as it is: UTF-16 can carry it, and what is nearly UTF-8 is let through.
+_SURROGATE: Final = re.compile(r"\\u[dD]|[\ud800-\udfff]")
 _LOWEST_INT, _HIGHEST_INT = -(2**63), 2**64 - 1
 
 
@@ -33,8 +35,9 @@ def json_object(body: bytes, *, media_type: str = "", secrets: Iterable[str] = (
         Unavailable: If it is no JSON, or no object.
     """
     try:
-        found = json.loads(body, parse_constant=_refuse, parse_float=_finite, parse_int=_of_64_bits)
-        if any(half in body for half in _SURROGATES):
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        found = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_of_64_bits)
+        if _SURROGATE.search(text) is not None:
             found = _mended(found)
     except (ValueError, RecursionError):
         # The text of the error says where, and nothing that helps; the beginning of the answer does.
