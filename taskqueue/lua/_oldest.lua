@@ -17,12 +17,11 @@ local function see_lane(type, group)
     return
   end
   local score = call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2]
-  local bound = 256
-  while score and bound > 0 do
-    local below = floor(tonumber(score) / meta.stride) * meta.stride
-    local following = call("ZREVRANGEBYSCORE", ready, text(below), "-inf", "WITHSCORES", "LIMIT", 0, 1)
+  while score do
+    -- Without the bound itself, so that each turn comes to another priority.
+    local below = "(" .. text(floor(tonumber(score) / meta.stride) * meta.stride)
+    local following = call("ZREVRANGEBYSCORE", ready, below, "-inf", "WITHSCORES", "LIMIT", 0, 1)
     see(following[1])
     score = following[2]
-    bound = bound - 1
   end
 end

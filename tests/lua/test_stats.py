@@ -134,3 +134,15 @@ async def test_a_look_changes_nothing(scene: Scene) -> None:
     await scene.store.stats(type="GROK", tenant="acme")
 
     assert scene.snapshot() == before
+
+
+async def test_the_last_place_of_a_priority_does_not_hide_the_others(scene: Scene) -> None:
+    """Its score is the bound to the priority below: the walk goes on from there."""
+    await scene.enqueue("old", priority=2)
+    scene.advance(1000)
+    await scene.enqueue("new", priority=7)
+    ready = scene.keys.ready("GROK", "default")
+    score = int(scene.client.zscore(ready, "new"))
+    scene.client.zadd(ready, {"new": score - score % int(scene.hash(scene.keys.meta)["stride"])})
+
+    assert (await scene.store.stats()).oldest_age == timedelta(seconds=1)
