@@ -146,3 +146,4 @@ async def test_the_last_place_of_a_priority_does_not_hide_the_others(scene: Scen
     scene.client.zadd(ready, {"new": score - score % int(scene.hash(scene.keys.meta)["stride"])})
 
     assert (await scene.store.stats()).oldest_age == timedelta(seconds=1)
+    scene.client.zadd(ready, {"new": score})
