@@ -24,7 +24,7 @@ from taskqueue.connect.nodes import connection_to
 
 logger = logging.getLogger("taskqueue.connect")
 
-REPLY_TIMEOUT: Final = 5.0
+REPLY_TIMEOUT: Final = 4.0
 """Seconds within which the server answers, or the connection is given up."""
 
 _INCOMPLETE: Final = object()

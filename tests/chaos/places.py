@@ -39,6 +39,10 @@ class Place(Protocol):
         """Return what the user of docs/taskqueue.acl was refused, where it is used."""
         return []
 
+    def failovers(self) -> int:
+        """Return a number that grows with each failover, whoever asked for it."""
+        return 0
+
 
 class OneServer(Place):
     """A server that writes to disk, each process behind a proxy of its own.

@@ -28,7 +28,7 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _row(outcome: Outcome) -> list[str]:
-    title = f"{outcome.fault} {outcome.title}"
+    title = f"{outcome.fault} {outcome.title}" + (f", {outcome.unasked} unasked" if outcome.unasked else "")
     if outcome.skipped:
         return [title, *["-"] * (len(_COLUMNS) - 2), f"skipped: {outcome.skipped}"]
     if outcome.verdict is None:

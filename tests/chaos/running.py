@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 from tests.chaos.checker import Verdict, check
+from tests.chaos.evidence import EVERYONE
 from tests.chaos.faults import Fault
 from tests.chaos.history import read_history
 from tests.chaos.laboratory import Laboratory, Setup
@@ -20,6 +21,7 @@ from tests.chaos.measures import waits_for_killed
 from tests.chaos.processes import LaboratoryError
 
 _SHOWN = 20
+_BEFORE = 2.0  # seconds before a failover was noticed whose writes may not have reached the new master
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Outcome:
         lease: Of the workers, in seconds.
         seconds: How long it was done, without warm-up and drain.
         times: How often.
+        unasked: Failovers that came by themselves, because the machine stood still.
         servers: What they were.
         skipped: Why nothing was done; "" if something was.
         failed: What the laboratory could not do, or what it waited for in vain; "" if nothing.
@@ -49,6 +52,7 @@ class Outcome:
     lease: float = 0.0
     seconds: float = 0.0
     times: int = 0
+    unasked: int = 0
     servers: str = ""
     skipped: str = ""
     failed: str = ""
@@ -84,8 +88,10 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
         outcome.servers = laboratory.place.versions()
         await _do(fault, laboratory, outcome, minutes, tell)
         await laboratory.stop_producers()
+        watch = _Watch(laboratory)
         await fault.finish(laboratory, laboratory.dice)
         final = await laboratory.drained()
+        outcome.unasked += watch.look()
         outcome.audit = laboratory.audited()
         history = read_history(folder)
         outcome.verdict = check(history, final)
@@ -101,14 +107,40 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
 async def _do(
     fault: Fault, laboratory: Laboratory, outcome: Outcome, minutes: float, tell: Callable[[str], None]
 ) -> None:
-    begin, dice = time.monotonic(), laboratory.dice
+    begin, dice, watch = time.monotonic(), laboratory.dice, _Watch(laboratory)
     while not outcome.times or time.monotonic() < begin + minutes * 60:
         await asyncio.sleep(dice.uniform(0.2, 1.0))
+        outcome.unasked += watch.look()
         await fault.inject(laboratory, dice)
         await laboratory.healed()
+        watch.begin()
         outcome.times += 1
         tell(f"{fault.name} {outcome.times}: back at work after {laboratory.back[-1]:.2f} s")
+    outcome.unasked += watch.look()
     outcome.seconds = time.monotonic() - begin
+
+
+class _Watch:
+    """Notices failovers between faults: Sentinels of a machine that stands still replace a master unasked."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self._laboratory = laboratory
+        self.begin()
+
+    def begin(self) -> None:
+        """Take what has happened so far for what was done."""
+        self._since, self._failovers = time.monotonic(), self._laboratory.place.failovers()
+
+    def look(self) -> bool:
+        """Write down that there was one since it began; return whether there was."""
+        has_changed = self._laboratory.place.failovers() != self._failovers
+        if has_changed:
+            begin = self._since - _BEFORE
+            self._laboratory.fault(
+                "unasked failover", begin, repeats=[EVERYONE], loses=True, rewinds=True, disorders=True
+            )
+            self.begin()
+        return has_changed
 
 
 def complaints(outcome: Outcome) -> list[str]:

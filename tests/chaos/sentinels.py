@@ -137,6 +137,14 @@ class SentinelSet(Place):
         found = {_master_port(sentinel) for sentinel in self.sentinels}
         return next(node for node in self.nodes if node.proxy.port in found)
 
+    def failovers(self) -> int:
+        """Return the newest epoch in which the Sentinels chose a master."""
+        epochs = []
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                epochs.append(int(client.sentinel_master(SERVICE)["config-epoch"]))
+        return max(epochs)
+
     async def replaced(self, master: Node) -> None:
         """Return when all Sentinels name another master than this one."""
 
