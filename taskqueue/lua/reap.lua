@@ -38,7 +38,10 @@ local passes = call("HMGET", meta_key, "reaped_at", "hold_until", "longest_lease
 local reaped_at, hold_until = tonumber(passes[1]), tonumber(passes[2] or 0)
 local longest = max(lease, tonumber(passes[3] or 0))
 local gap = reaped_at and now - reaped_at or 0
-if gap > max(floor(longest / 2), SHORTEST_GAP) or gap < -JUMP then
+-- One short gap after the other must not hold for ever: only what outlasts a lease lengthens a hold.
+local was_holding = reaped_at and hold_until > reaped_at
+local noticed = was_holding and longest or floor(longest / 2)
+if gap > max(noticed, SHORTEST_GAP) or gap < -JUMP then
   hold_until = now + longest
 end
 hold_until = min(hold_until, now + longest)

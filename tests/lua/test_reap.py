@@ -193,6 +193,33 @@ async def test_a_stall_that_a_lease_of_two_seconds_did_not_survive_holds(scene: 
     assert await scene.complete(claimed) == ["completed"]
 
 
+async def test_short_gaps_in_a_row_do_not_hold_for_ever(scene: Scene) -> None:
+    """A server that comes and goes: a dead worker's tasks wait for one hold, then they run again."""
+    await scene.enqueue("a")
+    await scene.claim_one()
+    await scene.store.reap(LEASE_MS)
+    found = []
+    for _ in range(3):
+        scene.advance(BEFORE_A_GAP_MS + 1)
+        found.append(await scene.store.reap(LEASE_MS))
+
+    assert [(each.holding_ms, each.requeued) for each in found] == [
+        (LEASE_MS, []),
+        (LEASE_MS - BEFORE_A_GAP_MS - 1, []),
+        (0, ["a"]),
+    ]
+
+
+async def test_an_outage_of_a_lease_lengthens_a_hold(scene: Scene) -> None:
+    """Nobody could have kept one meanwhile."""
+    await scene.store.reap(LEASE_MS)
+    scene.advance(BEFORE_A_GAP_MS + 1)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+
+    scene.advance(LEASE_MS + 1)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+
+
 async def test_the_longest_lease_of_all_workers_counts(scene: Scene) -> None:
     """A worker with a lease of 60 s is given these 60 s, whoever does the reaping."""
     await scene.store.reap(60_000)

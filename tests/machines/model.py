@@ -335,8 +335,9 @@ class Model:
     def reap(self) -> tuple[set[str], set[str], set[str]] | None:
         """Take expired leases back, the oldest first; None while it holds."""
         gap = self.now - self.reaped_at if self.reaped_at is not None else 0
+        was_holding = self.reaped_at is not None and self.hold_until > self.reaped_at
         self.reaped_at = self.now
-        if gap > GAP:
+        if gap > (LEASE if was_holding else GAP):
             self.hold_until = self.now + LEASE
         if self.hold_until > self.now:
             return None
