@@ -310,10 +310,13 @@ async def test_no_thread_outlives_its_scheduler(url: str, queue_name: str, queue
 async def test_a_scheduler_runs_inside_of_a_service(url: str, queue_name: str, queue: TaskQueue) -> None:
     """In the background of the same loop; at the end it finishes what runs."""
     scheduler = Scheduler(url, name=queue_name)
+    has_begun = asyncio.Event()
 
     @scheduler.handler("T")
     async def handle(payload: dict[str, Any]) -> int:
-        await asyncio.sleep(payload.get("seconds", 0))
+        if "seconds" in payload:
+            has_begun.set()
+            await asyncio.sleep(payload["seconds"])
         if "fail" in payload:
             raise ValueError
         return 1
@@ -326,8 +329,7 @@ async def test_a_scheduler_runs_inside_of_a_service(url: str, queue_name: str, q
         assert (await queue.wait(bad.id, timeout=5)).state is TaskState.FAILED
         last = await queue.enqueue("T", {"seconds": 0.2})
         async with asyncio.timeout(5):
-            while (await queue.stats()).processing == 0:
-                await asyncio.sleep(0.005)
+            await has_begun.wait()
     done = await queue.get(last.id)
     assert done is not None
     assert done.state is TaskState.COMPLETED

@@ -112,8 +112,14 @@ async def test_workers_share_the_work_and_end_well(
 ) -> None:
     """A burst ends by itself, and nobody is started again."""
     tasks = await queue.enqueue_many(TaskSpec(type="T", payload={"n": n, "seconds": 0.05}) for n in range(60))
+    # Until both are there: one that starts late would find nothing left.
+    await queue.pause()
 
     program = supervisor(2, "--burst")
+    async with asyncio.timeout(20):
+        while len(await queue.workers()) < 2:
+            await asyncio.sleep(0.01)
+    await queue.resume()
     status, logged = await asyncio.to_thread(program.end)
 
     assert status == 0, logged

@@ -114,6 +114,7 @@ def test_a_url_means(url: str, expected: dict[str, object]) -> None:
         ("redis://h?ssl_cert_reqs=none", "TLS needs rediss://"),
         ("rediss://h?ssl_cert_reqs=maybe", "required, optional, none"),
         ("rediss://h?ssl_check_hostname=perhaps", "true or false"),
+        ("rediss://h?ssl_ca_certs=%2Fca%00.pem", "which have no NUL"),
         ("unix://run/redis.sock", "three slashes"),
         ("unix://", "three slashes"),
         ("unix:///", "three slashes"),
