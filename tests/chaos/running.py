@@ -112,8 +112,8 @@ async def _do(
         await asyncio.sleep(dice.uniform(0.2, 1.0))
         outcome.unasked += watch.look()
         await fault.inject(laboratory, dice)
-        await laboratory.healed()
         watch.begin()
+        await laboratory.healed()
         outcome.times += 1
         tell(f"{fault.name} {outcome.times}: back at work after {laboratory.back[-1]:.2f} s")
     outcome.unasked += watch.look()
