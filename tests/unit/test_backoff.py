@@ -128,6 +128,24 @@ def test_an_exponential_out_of_range_is_refused(options: dict[str, Any], setting
     assert caught.value.setting == setting
 
 
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"base": timedelta(hours=1)}, "a timedelta above zero and up to the cap, 0:05:00"),
+        ({"factor": 0.99}, "a finite number of at least 1"),
+        ({"cap": 300}, "a timedelta from zero to 365 days"),
+        ({"jitter": "some"}, "'full' or 'none'"),
+    ],
+)
+def test_a_refusal_shows_what_was_given_and_what_would_do(options: dict[str, Any], rule: str) -> None:
+    """The rule in whole, for it is all that a user has to go by."""
+    with pytest.raises(InvalidSetting) as caught:
+        Exponential(**options)
+
+    assert [caught.value.value] == list(options.values())
+    assert caught.value.rule == rule
+
+
 @pytest.mark.parametrize("wait", [-SECOND, timedelta(days=366), 5, None])
 def test_a_fixed_wait_out_of_range_is_refused(wait: Any) -> None:
     """A bare number has no unit and is refused too."""
@@ -139,5 +157,8 @@ def test_a_fixed_wait_out_of_range_is_refused(wait: Any) -> None:
 @pytest.mark.parametrize("backoff", [Exponential(), Fixed(SECOND)])
 def test_attempts_count_from_one(backoff: Backoff, attempt: Any) -> None:
     """Zero would be an attempt that never was."""
-    with pytest.raises(InvalidSetting, match=r"^attempt: "):
+    with pytest.raises(InvalidSetting) as caught:
         backoff.delay(attempt, Random(0))
+
+    assert (caught.value.setting, caught.value.value) == ("attempt", attempt)
+    assert caught.value.rule == "a whole number of at least 1"

@@ -23,11 +23,17 @@ from taskqueue.codec import (
     encode_value,
 )
 from taskqueue.digests import digest_of_host
-from taskqueue.errors import InvalidTask, PayloadTooLarge, QueueCorrupt
+from taskqueue.errors import InvalidTask, PayloadTooLarge, QueueCorrupt, shown
 from taskqueue.ranking import Order
 from taskqueue.task import Durability, Task, TaskError, TaskSpec, TaskState
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test makes the headers that it looks at: none is left from a test before."""
+    monkeypatch.setattr(codec, "_heads", {})
 
 
 def entry_of(**fields: Any) -> Entry:
@@ -101,6 +107,58 @@ def test_the_header_of_a_task_with_everything() -> None:
     }
 
 
+def test_equal_tasks_share_what_was_checked_once() -> None:
+    """The second one finds the head of the first, which says where they stand and how safely."""
+    first, second = (entry_of(tenant="acme", priority=3, durability="fsync") for _ in range(2))
+
+    assert first.head is second.head
+    assert first.head.band == ("CHATGPT", "acme", 3)
+    assert first.head.durability is Durability.FSYNC
+    assert first.id != second.id
+
+
+def test_a_task_that_only_has_an_id_has_no_extras() -> None:
+    """The payload follows its header at once."""
+    entry = entry_of(id="mine")
+
+    assert header_of(entry)[-1] == "0"
+    assert entry.blob.partition(b"\n")[2] == msgpack.packb({"prompt": "hi"})
+
+
+@pytest.mark.parametrize("more", [{}, {"id": "mine"}])
+def test_when_it_may_start_is_beside_the_record(more: dict[str, Any]) -> None:
+    """In milliseconds, whether counted from acceptance or an instant; and the entry has its task."""
+    spec = TaskSpec(type="CHATGPT", payload={}, delay=timedelta(seconds=1.5), **more)
+    later = entry_of(not_before=datetime(2030, 1, 1, tzinfo=UTC), **more)
+
+    entry = encode_entry(spec)
+
+    assert (entry.delay_ms, entry.not_before_ms) == (1500, None)
+    assert (later.delay_ms, later.not_before_ms) == (None, 1_893_456_000_000)
+    assert entry.spec is spec
+
+
+@pytest.mark.parametrize(
+    "when", [{"delay": timedelta(seconds=1)}, {"not_before": datetime(2030, 1, 1, tzinfo=UTC)}]
+)
+def test_a_task_that_waits_takes_no_slot_meanwhile(when: dict[str, Any]) -> None:
+    """Reserved and delayed exclude each other, in whichever way it is delayed."""
+    with pytest.raises(InvalidTask) as refusal:
+        entry_of(reserve=True, **when)
+
+    assert refusal.value.field == "reserve"
+
+
+def test_what_is_not_said_of_a_task_is_as_the_queue_has_it() -> None:
+    """The longest payload and the level of durability come from the queue; each task may say more."""
+    spec = TaskSpec(type="CHATGPT", payload={"x": "x" * (codec.MAX_PAYLOAD - 8)})
+
+    assert encode_entry(spec).head.durability is Durability.MEMORY
+    assert encode_entry(spec, default_durability=Durability.FSYNC).head.durability is Durability.FSYNC
+    with pytest.raises(PayloadTooLarge):
+        encode_entry(TaskSpec(type="CHATGPT", payload={"x": "x" * (codec.MAX_PAYLOAD - 7)}))
+
+
 def test_a_task_comes_back_as_it_was_handed_in() -> None:
     """All fields of a specification survive the record."""
     task = stored(
@@ -123,6 +181,28 @@ def test_a_task_comes_back_as_it_was_handed_in() -> None:
     assert (task.cost, task.max_attempts, task.timeout) == (3, 2, timedelta(minutes=1))
     assert task.durability is Durability.REPLICATED
     assert (task.state, task.attempt, task.reserved) == (TaskState.QUEUED, 0, False)
+
+
+@pytest.mark.parametrize("level", list(Durability))
+@pytest.mark.parametrize("webhook", [None, "https://example.org"])
+def test_each_level_of_durability_comes_back(level: Durability, webhook: str | None) -> None:
+    """Also of a task that has other flags."""
+    assert stored(durability=level, webhook=webhook).durability is level
+
+
+def test_a_cost_comes_back_without_what_is_held_for_it() -> None:
+    """The price is both; the hold is an affair of the account."""
+    assert stored(cost=12, hold=20).cost == 12
+    assert stored(cost=12, hold=12).cost == 12
+
+
+def test_a_record_is_read_under_the_id_that_was_asked_for() -> None:
+    """It is no part of the record; and a newline in the payload does not end the header once more."""
+    entry = entry_of(payload={"prompt": "one\ntwo"})
+
+    task = decode_task("mine", record_of(entry))
+
+    assert (task.id, task.payload) == ("mine", {"prompt": "one\ntwo"})
 
 
 def test_a_reserved_task_stands_in_the_band_above_all_priorities() -> None:
@@ -163,6 +243,51 @@ def test_the_run_hash_says_what_became_of_a_task() -> None:
     assert task.error == TaskError("TIMEOUT", "it took too long", {"after": 3})
 
 
+def test_a_run_hash_that_says_little_leaves_the_rest_as_it_was() -> None:
+    """A worker's name alone: queued, and nothing was counted yet."""
+    entry = entry_of()
+
+    task = decode_task(entry.id, record_of(entry), {b"worker": b"w-1"})
+
+    assert (task.state, task.attempt, task.deliveries, task.crashes) == (TaskState.QUEUED, 0, 0, 0)
+    assert (task.worker, task.charged, task.started_ms, task.finished_ms) == ("w-1", None, None, None)
+    assert (task.provider, task.tried, task.delivered_ms) == (None, (), None)
+
+
+@pytest.mark.parametrize(("charged", "expected"), [({b"charged": b"3"}, 3), ({}, 0)])
+def test_what_was_charged_is_known_once_it_has_finished(charged: dict[bytes, bytes], expected: int) -> None:
+    """Nothing, if nothing was written; and before the end it is not known."""
+    entry = entry_of()
+    record = record_of(entry)
+
+    assert decode_task("x", record, {b"state": b"COMPLETED", **charged}).charged == expected
+    assert decode_task("x", record, {b"state": b"PROCESSING", **charged}).charged is None
+
+
+@pytest.mark.parametrize("provider", [b"openai", b"openai!"])
+def test_who_answered_and_who_was_tried_before(provider: bytes) -> None:
+    """The mark of a probe is no part of the provider's name."""
+    entry = entry_of()
+    run = {
+        b"provider": provider,
+        b"tried": b"google:limited other:down",
+        b"delivered_at": b"1764000005000",
+    }
+
+    task = decode_task(entry.id, record_of(entry), run)
+
+    assert (task.provider, task.tried) == ("openai", ("google:limited", "other:down"))
+    assert task.delivered_ms == 1_764_000_005_000
+
+
+@pytest.mark.parametrize("created", [0, 253_402_300_799_999])
+def test_the_first_and_the_last_instant_can_be_read(created: int) -> None:
+    """1970 begins with zero, and the year 9999 ends with the last one."""
+    entry = entry_of()
+
+    assert decode_task("x", record_of(entry, created_ms=created)).created_ms == created
+
+
 BAD_SPECS: list[tuple[str, Any]] = [
     *(("priority", value) for value in (0, 11, 2.5, True, "5", None, -1)),
     *(("type", value) for value in ("", "a" * 65, "1a", "a:b", None, 5, ["a"])),
@@ -193,10 +318,27 @@ def test_a_field_that_breaks_its_rule_is_named(field: str, value: object) -> Non
     assert refusal.value.value is value
 
 
+@pytest.mark.parametrize("bad", [True, 1.0])
+@pytest.mark.parametrize("field", ["cost", "hold", "max_attempts"])
+def test_what_is_remembered_of_one_task_lets_no_other_pass(field: str, bad: object) -> None:
+    """True and 1.0 equal 1, so that they would find the head of a good task that differs in nothing."""
+    entry_of(**{field: 1})
+
+    with pytest.raises(InvalidTask) as refusal:
+        entry_of(**{field: bad})
+
+    assert (refusal.value.field, refusal.value.value) == (field, bad)
+
+
 def test_a_delay_and_an_instant_exclude_each_other() -> None:
     """Two answers to one question are refused, not ranked."""
-    with pytest.raises(InvalidTask, match="not_before"):
-        entry_of(delay=timedelta(seconds=1), not_before=datetime.now(UTC))
+    now = datetime.now(UTC)
+
+    with pytest.raises(InvalidTask) as refusal:
+        entry_of(delay=timedelta(seconds=1), not_before=now)
+
+    assert (refusal.value.field, refusal.value.value) == ("not_before", now)
+    assert refusal.value.rule == "left out where there is a delay"
 
 
 def test_a_payload_larger_than_the_limit_is_refused() -> None:
@@ -231,8 +373,7 @@ def test_what_is_remembered_of_good_tasks_has_a_bound(monkeypatch: pytest.Monkey
 
     for number in range(1000):
         assert header_of(entry_of(tenant=f"t{number}"))[1] == f"t{number}"
-
-    assert len(codec._heads) <= 10
+        assert len(codec._heads) <= 10
 
 
 def test_the_longest_header_fits_into_what_scripts_read() -> None:
@@ -264,6 +405,72 @@ def test_a_record_of_a_newer_version_is_refused_and_says_so() -> None:
         decode_task("abc", b"2|\xff\xfe anything")
 
 
+PLAIN = b"1|1|1|t|d||1|0|||||||0\n" + msgpack.packb({})
+NO_RECORD = "is no record that this package writes"
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (b"", "its record starts with b'', not with version 1"),
+        (b"xy", "its record starts with b'x', not with version 1"),
+        (b"x|y", "its record starts with b'x', not with version 1"),
+        (b"99", "its record starts with b'9', not with version 1"),
+        (b"01|1|", "its record starts with b'0', not with version 1"),
+        (b"12345678|", "its record starts with b'1', not with version 1"),
+        (b"22|3|", "its record has version 22: a newer version of this package wrote it; upgrade"),
+        (b"1|1\n", "its header has 2 fields, not 15"),
+        (b"1|" + b"x" * 600, "its header has 1 fields, not 15"),
+        (PLAIN[:-1] + msgpack.packb([]), "its payload is no mapping but []"),
+        (PLAIN[:-3] + b"1\n" + msgpack.packb([]) + PLAIN[-1:], "its extras is no mapping but []"),
+        (b"1|1|-1" + PLAIN[5:], f"{shown(b'1|1|-1' + PLAIN[5:])} … {NO_RECORD}: -1 is no instant"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said(record: bytes, problem: str) -> None:
+    """Word for word: it is all that a person has who looks for the cause."""
+    with pytest.raises(QueueCorrupt) as refusal:
+        decode_task("abc", record)
+
+    assert str(refusal.value) == f"task 'abc': {problem}"
+
+
+def test_no_more_than_64_bytes_of_a_record_are_shown() -> None:
+    """The payload is the user's own."""
+    record = b"1|1|-1" + PLAIN[5:-1] + msgpack.packb({"prompt": "x" * 50})
+
+    with pytest.raises(QueueCorrupt) as refusal:
+        decode_task("abc", record)
+
+    assert str(refusal.value).startswith(f"task 'abc': {record[:64]!r} … is no record")
+
+
+def test_a_newline_counts_only_where_a_header_can_end() -> None:
+    """Within the first 512 bytes, whatever comes after them."""
+    short, long = (b"1|1|1|t|" + b"d" * length + PLAIN[9:] for length in (490, 491))
+    assert (short.index(b"\n"), long.index(b"\n")) == (511, 512)
+
+    assert decode_task("abc", short).tenant == "d" * 490
+    with pytest.raises(QueueCorrupt, match="1 fields"):
+        decode_task("abc", long)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        ([], "its error is no mapping but []"),
+        ({"code": 5, "message": "m"}, "an error has the code 5 and the message 'm'"),
+        ({"code": "c", "message": 5}, "an error has the code 'c' and the message 5"),
+        ({}, "an error has the code None and the message None"),
+    ],
+)
+def test_what_is_wrong_with_an_error_is_said(error: object, problem: str) -> None:
+    """Either part may be what is wrong."""
+    with pytest.raises(QueueCorrupt) as refusal:
+        decode_error(msgpack.packb(error))
+
+    assert str(refusal.value) == problem
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -272,16 +479,16 @@ def test_a_record_of_a_newer_version_is_refused_and_says_so() -> None:
         b"1|",
         b"0|1|2|",
         b"x" * 600,
-        b"1|1|1|t|d||1|0||||||0\n",
-        b"1|1|1|t|d||1|0||||||0" + msgpack.packb({}),
-        b"1|1|1|t|d||1|0|||||0\n" + msgpack.packb({}),
-        b"1|x|1|t|d||1|0||||||0\n" + msgpack.packb({}),
-        b"1|1|99999999999999999|t|d||1|0||||||0\n" + msgpack.packb({}),
-        b"1|1|-1|t|d||1|0||||||0\n" + msgpack.packb({}),
-        b"1|1|1|t|d||1|0||||||0\n" + msgpack.packb([]),
-        b"1|1|1|t|d||1|0||||||5\n" + msgpack.packb({}),
-        b"1|1|1|t|d||1|0|||||" + b"9" * 30 + b"|0\n" + msgpack.packb({}),
-        b"1|1|1|\xff|d||1|0||||||0\n" + msgpack.packb({}),
+        b"1|1|1|t|d||1|0|||||||0\n",
+        b"1|1|1|t|d||1|0|||||||0" + msgpack.packb({}),
+        b"1|1|1|t|d||1|0||||||0\n" + msgpack.packb({}),
+        b"1|x|1|t|d||1|0|||||||0\n" + msgpack.packb({}),
+        b"1|1|99999999999999999|t|d||1|0|||||||0\n" + msgpack.packb({}),
+        b"1|1|-1|t|d||1|0|||||||0\n" + msgpack.packb({}),
+        b"1|1|1|t|d||1|0|||||||0\n" + msgpack.packb([]),
+        b"1|1|1|t|d||1|0|||||||5\n" + msgpack.packb({}),
+        b"1|1|1|t|d||1|0|||||" + b"9" * 30 + b"||0\n" + msgpack.packb({}),
+        b"1|1|1|\xff|d||1|0|||||||0\n" + msgpack.packb({}),
     ],
 )
 def test_a_damaged_record_is_refused_by_id(record: bytes) -> None:
@@ -309,7 +516,7 @@ def test_a_damaged_run_hash_is_refused_by_id(run: dict[bytes, bytes]) -> None:
         decode_task("abc", record_of(entry_of()), run)
 
 
-@given(st.binary() | st.binary().map(lambda tail: b"1|1|1|t|d||1|0||||||0\n" + tail))
+@given(st.binary() | st.binary().map(lambda tail: b"1|1|1|t|d||1|0|||||||0\n" + tail))
 def test_reading_any_bytes_raises_nothing_but_corrupt(record: bytes) -> None:
     """Whoever wrote into our keys, readers get one kind of error."""
     try:

@@ -128,6 +128,11 @@ def test_an_order_survives_being_stored(stride: int | None) -> None:
     assert Order.parse(order.stored, lowest_priority=0, highest_priority=20) == order
 
 
+def test_an_order_that_is_read_back_has_the_usual_priorities() -> None:
+    """Where none are named, they are those of an order that is made."""
+    assert Order.parse("strict") == Order()
+
+
 @pytest.mark.parametrize(
     "stored",
     [
@@ -231,17 +236,20 @@ def test_strict_order_promises_no_bound_except_at_the_top() -> None:
 @pytest.mark.parametrize("order", [Order(), Order(1), Order(MAX_STRIDE)])
 def test_a_spent_or_senseless_sequence_is_refused(order: Order, sequence: Any) -> None:
     """One place further and two tasks could round to one score."""
-    with pytest.raises(InvalidSetting, match=r"^sequence: .* from 0 to 35,184,372,088,831"):
+    with pytest.raises(InvalidSetting, match=r"^sequence: .* from 0 to 35,184,372,088,831") as caught:
         order.score(1, sequence)
 
+    assert caught.value.value == sequence
     assert order.max_sequence == 2**45 - 1
 
 
 @pytest.mark.parametrize("priority", [0, 12, True, 1.0, "1", None])
 def test_a_score_for_a_priority_outside_the_range_is_refused(priority: Any) -> None:
     """11 is the reserved band of 1 to 10; nothing is above it."""
-    with pytest.raises(InvalidTask, match=r"^priority: .* from 1 to 11$"):
+    with pytest.raises(InvalidTask, match=r"^priority: .* from 1 to 11$") as caught:
         Order().score(priority, 1)
+
+    assert caught.value.value == priority
 
 
 @pytest.mark.parametrize("value", [0, 11, 2.5, 5.0, True, False, "5", None, [5]])
@@ -281,7 +289,22 @@ def test_an_order_that_could_not_be_exact_is_refused(options: dict[str, Any], se
     with pytest.raises(InvalidSetting) as caught:
         Order(**options)
 
-    assert caught.value.setting == setting
+    assert (caught.value.setting, caught.value.value) == (setting, options[setting])
+    assert (
+        caught.value.rule
+        == {
+            "stride": "a whole number from 1 to 1,073,741,824, or None",
+            "lowest_priority": "a whole number from 0 to the highest priority, 10",
+            "highest_priority": "a whole number from 0 to 254",
+        }[setting]
+    )
+
+
+def test_a_queue_may_have_one_priority_only() -> None:
+    """Also the lowest that there is; the reserved band is above it."""
+    only = Order(lowest_priority=0, highest_priority=0)
+
+    assert (only.check_priority(0), only.reserved_priority) == (0, 1)
 
 
 # --- policies -------------------------------------------------------------------------------
@@ -304,6 +327,21 @@ def test_fair_within_priority_takes_turns_among_the_highest() -> None:
 
     assert choose(lanes, FAIR_WITHIN_PRIORITY, WIDE, times) == ("A", "bob")
     assert choose(equal, FAIR_WITHIN_PRIORITY, WIDE, times) == ("A", "ann")
+
+
+def test_the_highest_priority_is_not_the_latest_submission() -> None:
+    """Bob's task came first and is more urgent; Ann's number is larger, which counts for nothing."""
+    lanes = lanes_of({("A", "ann"): [(3, 9)], ("A", "bob"): [(5, 1)]})
+
+    assert choose(lanes, FAIR_WITHIN_PRIORITY, WIDE) == ("A", "bob")
+
+
+def test_a_tenant_without_a_virtual_time_has_had_nothing() -> None:
+    """It stands level with one that is at zero, and before one that is at one."""
+    lanes = lanes_of({("A", "ann"): [(1, 1)], ("A", "zoe"): [(1, 2)]})
+
+    assert choose(lanes, FAIR_TENANTS, WIDE, {"ann": 0}) == ("A", "zoe")
+    assert choose(lanes, FAIR_TENANTS, WIDE, {"zoe": 1}) == ("A", "ann")
 
 
 def test_fair_tenants_takes_turns_whatever_the_priority() -> None:
@@ -377,9 +415,12 @@ def test_ranks_are_exact_after_a_decade_of_turns() -> None:
 def test_virtual_cost_is_a_thousandth_per_weight_and_never_nothing() -> None:
     """Weight 1 pays 1,000, weight 1,000 pays 1."""
     assert [virtual_cost(weight) for weight in (1, 2, 3, 999, 1000)] == [1000, 500, 333, 1, 1]
+    assert virtual_cost() == 1000
     for weight in (0, 1001, True, 1.5, "2"):
-        with pytest.raises(InvalidSetting, match=r"^weight: "):
+        with pytest.raises(InvalidSetting) as caught:
             virtual_cost(weight)  # type: ignore[arg-type]  # wrong on purpose
+        assert (caught.value.setting, caught.value.value) == ("weight", weight)
+        assert caught.value.rule == "a whole number from 1 to 1,000"
 
 
 def test_a_policy_is_found_by_its_name() -> None:
@@ -391,8 +432,10 @@ def test_a_policy_is_found_by_its_name() -> None:
 @pytest.mark.parametrize("name", ["fair", "", "STRICT", None, 3, ["strict"]])
 def test_an_unknown_policy_is_refused_with_the_names_that_are_known(name: Any) -> None:
     """The error lists what could have been meant."""
-    with pytest.raises(InvalidSetting, match="one of fair_tenants, fair_within_priority, strict"):
+    with pytest.raises(InvalidSetting, match="one of fair_tenants, fair_within_priority, strict") as caught:
         policy(name)
+
+    assert (caught.value.setting, caught.value.value) == ("policy", name)
 
 
 @pytest.mark.parametrize("shipped", ranking._SHIPPED, ids=lambda shipped: shipped.name)
@@ -423,29 +466,33 @@ def test_a_policy_can_be_registered_again_but_not_taken_over(own_policies: None)
         Policy("mine", uses_virtual_time=False, rank=lambda *_: 1, source=OWN_LUA + "\n"),
         Policy("strict", uses_virtual_time=False, rank=lambda *_: 1, source=OWN_LUA),
     ):
-        with pytest.raises(InvalidSetting, match=r"^policy\.name: "):
+        with pytest.raises(InvalidSetting) as caught:
             register_policy(thief)
+        assert (caught.value.setting, caught.value.value) == ("policy.name", thief.name)
+        assert caught.value.rule == "a name that no other policy has in this process"
     assert policy("mine") is again
     assert policy("strict") is STRICT
 
 
 @pytest.mark.parametrize(
-    ("broken", "setting"),
+    ("broken", "rule"),
     [
-        ({"name": "../other"}, "policy.name"),
-        ({"source": None}, "policy.source"),
-        ({"source": "return 1"}, "policy.source"),
-        ({"rank": 5}, "policy.rank"),
+        ({"name": "../other"}, "text: a letter, then up to 63 of the characters a-z 0-9 _"),
+        ({"source": None}, "Lua text with a `local policy = {...}`"),
+        ({"source": "return 1"}, "Lua text with a `local policy = {...}`"),
+        ({"rank": 5}, "a function of head, priority and virtual time"),
     ],
 )
-def test_a_broken_policy_is_refused(broken: dict[str, Any], setting: str) -> None:
-    """Whether it is to be registered or is handed to a queue directly."""
+def test_a_broken_policy_is_refused(broken: dict[str, Any], rule: str) -> None:
+    """Whether it is to be registered or is handed to a queue directly; the error says what would do."""
+    ((part, value),) = broken.items()
     parts: dict[str, Any] = {"name": "own", "uses_virtual_time": False, "rank": max, "source": OWN_LUA}
 
     for attempt in (register_policy, policy):
         with pytest.raises(InvalidSetting) as caught:
             attempt(Policy(**{**parts, **broken}))
-        assert caught.value.setting == setting
+        assert (caught.value.setting, caught.value.value) == (f"policy.{part}", value)
+        assert caught.value.rule == rule
 
 
 @pytest.fixture

@@ -147,6 +147,68 @@ def test_what_can_be_read_in_two_ways_is_refused(url: object, rule: str) -> None
     assert refused.value.address is None
 
 
+NAME_63 = "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (None, "the URL must be text of 1 to 2,048 characters"),
+        ("", "the URL must be text of 1 to 2,048 characters"),
+        ("https://a.example/" + "x" * 2031, "the URL must be text of 1 to 2,048 characters"),
+        ("x", "the URL must start with https:// or http://"),
+        ("https://a.example/ x", "the URL must be without spaces, control characters and backslashes"),
+        ("https://a.example/#x", "the URL must be without a fragment (#)"),
+        ("http://a@b.example/", "the URL must be without user name and password"),
+        ("https:///x", "the URL must have a host, and at most one port after it"),
+        ("https://a..example/", "the host must be a name of letters, digits, `-` and `_` between dots"),
+        (
+            f"https://{NAME_63}.{NAME_63}.{NAME_63}.{'a' * 62}/",
+            "the host must be a name of letters, digits, `-` and `_` between dots",
+        ),
+        ("https://" + "é" * 254 + "/", "the host must have at most 253 characters"),
+        ("https://" + "é" * 253 + "/", "the host must be a valid internationalised name (IDNA 2008)"),
+        (
+            "https://1.2.3/",
+            "an IPv4 address must be four decimal numbers from 0 to 255, without leading zeros",
+        ),
+        ("https://[1.1.1.1]/", "an IPv6 address must be well formed, in [ ] and without a zone"),
+        ("https://[fe80::1%2]/", "an IPv6 address must be well formed, in [ ] and without a zone"),
+        ("https://a.example:0/", "the port must be a number from 1 to 65535"),
+        ("https://a.example:65536/", "the port must be a number from 1 to 65535"),
+    ],
+)
+def test_a_refusal_is_a_sentence_that_a_tenant_reads(url: object, reason: str) -> None:
+    """Whole, and at the very limit of each length."""
+    with pytest.raises(DeliveryRefused) as refused:
+        parse_endpoint(url)
+
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://a.example/" + "x" * 2030, Endpoint("https", "a.example", 443, "/" + "x" * 2030)),
+        (
+            f"https://{NAME_63}.{NAME_63}.{NAME_63}.{'a' * 61}/",
+            Endpoint("https", f"{NAME_63}.{NAME_63}.{NAME_63}.{'a' * 61}", 443, "/"),
+        ),
+        (
+            f"https://{NAME_63}.{NAME_63}.{NAME_63}.{'a' * 60}\uff41/",
+            Endpoint("https", f"{NAME_63}.{NAME_63}.{NAME_63}.{'a' * 61}", 443, "/"),
+        ),
+        ("https://a.example:1/", Endpoint("https", "a.example", 1, "/")),
+        ("https://a.example:65535/", Endpoint("https", "a.example", 65535, "/")),
+        ("https://a.example/x://y", Endpoint("https", "a.example", 443, "/x://y")),
+        ("https://a.example?x/y", Endpoint("https", "a.example", 443, "/?x/y")),
+    ],
+)
+def test_what_just_fits_is_accepted(url: str, expected: Endpoint) -> None:
+    """The longest URL, the longest hosts, the first and the last port; and the first `://` counts."""
+    assert parse_endpoint(url) == expected
+
+
 @pytest.mark.parametrize(
     ("url", "header"),
     [

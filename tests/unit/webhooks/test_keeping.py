@@ -127,6 +127,7 @@ async def test_standard_headers_stay_wanted_over_renewals(secrets: WebhookSecret
     await secrets.renew("acme")
     assert await secrets.set_standard("acme", wanted=True)
     await secrets.renew("acme", overlap=HOUR)
+    assert (await signing_of(secrets)).is_standard
     await secrets.renew("acme")
     assert (await signing_of(secrets)).is_standard
 
@@ -158,8 +159,11 @@ async def test_what_is_no_overlap_changes_nothing(secrets: WebhookSecrets, overl
     """The error names the rule."""
     before = await secrets.renew("acme")
 
-    with pytest.raises(InvalidSetting, match="0 to 90 days"):
+    with pytest.raises(InvalidSetting) as refused:
         await secrets.renew("acme", overlap=overlap)
+
+    assert (refused.value.setting, refused.value.value) == ("overlap", overlap)
+    assert refused.value.rule == "a duration from 0 to 90 days"
     assert (await signing_of(secrets)).secrets == [before.secret]
 
 
@@ -210,6 +214,19 @@ async def test_what_cannot_be_read_is_not_taken_for_no_signature(
         error = error.__cause__ or error.__context__
 
 
+async def test_the_error_is_two_whole_sentences(queue: TaskQueue, secrets: WebhookSecrets) -> None:
+    """What is wrong, and what makes it right."""
+    await keep(queue, OURS.seal(b"hunter2", "acme"))
+
+    with pytest.raises(SecretUnreadable) as caught:
+        await secrets.of("acme")
+
+    assert str(caught.value) == (
+        "the webhooks of tenant acme cannot be signed, and are not sent unsigned: what was sealed is no "
+        "webhook secret. `taskqueue webhooks renew --tenant acme` makes a new secret"
+    )
+
+
 @pytest.mark.parametrize("place", ["webhook_secret", "webhook_old"])
 async def test_what_cannot_be_read_is_not_kept_for_an_overlap(
     queue: TaskQueue, secrets: WebhookSecrets, place: str
@@ -234,7 +251,7 @@ async def test_a_damaged_record_is_an_error_of_signing(queue: TaskQueue, secrets
     account = queue.store.keys.account("acme")
     await queue.store._caller.wire.call("HSET", account, "webhook_standard", "1")
 
-    with pytest.raises(SecretUnreadable, match="the secret is missing") as caught:
+    with pytest.raises(SecretUnreadable, match=r"tenant acme .*the secret is missing") as caught:
         await secrets.of("acme")
 
     assert isinstance(caught.value, TaskQueueError)

@@ -40,17 +40,17 @@ def info(*addresses: str) -> list[Any]:
 
 
 async def test_all_addresses_come_in_order_and_once(answered: Callable[[Lookup], None]) -> None:
-    """The host is asked for in bytes: no older encoding of names is in between."""
+    """The host is asked for once, in bytes: no older encoding of names is in between."""
     asked = []
 
-    def lookup(host: object, port: object, **_: object) -> list[Any]:
-        asked.append(host)
+    def lookup(host: object, port: object, **options: object) -> list[Any]:
+        asked.append((host, port, options))
         return info("1.1.1.1", "8.8.8.8", "1.1.1.1")
 
     answered(lookup)
 
     assert await resolve("hooks.example") == ["1.1.1.1", "8.8.8.8"]
-    assert asked == [b"hooks.example"]
+    assert asked == [(b"hooks.example", None, {"type": socket.SOCK_STREAM})]
 
 
 async def test_what_the_system_cannot_find_is_an_oserror(answered: Callable[[Lookup], None]) -> None:
@@ -135,7 +135,7 @@ def test_a_slow_lookup_holds_up_neither_the_loop_nor_the_end_of_the_program(
     asyncio.run(give_up())
     gate.set()
     for thread in threads:
-        assert thread.daemon
+        assert (thread.daemon, thread.name) == (True, "webhook-lookup")
         thread.join(10)
         assert not thread.is_alive()
 

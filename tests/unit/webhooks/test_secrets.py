@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +59,59 @@ def test_what_was_never_sealed_is_refused(sealed: bytes) -> None:
         SecretBox(NEW).open(sealed, "a")
 
     assert isinstance(refused.value, TaskQueueError)
+
+
+def test_what_an_earlier_release_sealed_still_opens() -> None:
+    """The format is stored, so it is fixed: derived here from RFC 5869 and put together by hand."""
+    early = hmac.digest(bytes(32), OLD, "sha256")
+    info = b"taskqueue sealed secrets 1"
+    first = hmac.digest(early, info + b"\x01", "sha256")
+    key_id = hmac.digest(early, first + info + b"\x02", "sha256")[:8]
+    nonce = bytes(range(12))
+    bound = b"\x01" + key_id + "ácme".encode()
+
+    sealed = b"\x01" + key_id + nonce + AESGCM(first).encrypt(nonce, PLAIN, bound)
+
+    assert SecretBox(OLD).open(sealed, "ácme") == PLAIN
+    assert SecretBox(OLD).is_current(sealed)
+
+
+def test_only_what_this_version_sealed_is_current() -> None:
+    """By the current secret, and in the form that is written now."""
+    box = SecretBox(NEW)
+    sealed = box.seal(PLAIN, "a")
+
+    assert box.is_current(sealed)
+    assert not box.is_current(b"\x02" + sealed[1:])
+    assert not box.is_current(b"")
+
+
+def test_a_refusal_says_what_is_wrong() -> None:
+    """Word for word: an operator acts on it."""
+    box = SecretBox(NEW)
+    sealed = box.seal(PLAIN, "a")
+    gone = SecretBox(OLD).seal(PLAIN, "a")
+
+    missing = f"sealed by the secret with the id {gone[1:9].hex()}, which this program was not given; "
+
+    for tried, reason in (
+        (sealed[:36], "this is no sealed secret, or one of a later version"),
+        (b"\x02" + sealed[1:], "this is no sealed secret, or one of a later version"),
+        (sealed[:-1], "sealed for another tenant, or damaged"),
+        (gone, missing + "give the earlier secret too"),
+    ):
+        with pytest.raises(SecretUnreadable) as refused:
+            box.open(tried, "a")
+        assert str(refused.value) == reason
+
+
+def test_the_shortest_operators_secret_has_32_bytes() -> None:
+    """One less is refused, and the error counts it."""
+    box = SecretBox(b"x" * 32)
+
+    assert box.open(box.seal(b"", "a"), "a") == b""
+    with pytest.raises(ValueError, match=r"^a secret of 31 bytes is too short; give at least 32$"):
+        SecretBox(b"x" * 31)
 
 
 def test_what_an_older_secret_sealed_still_opens() -> None:

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -105,6 +107,65 @@ def test_standard_headers_need_secrets_in_base64(secrets: list[str]) -> None:
         standard_headers(secrets, BODY, "t", 1)
 
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("secrets", [[None], [b"whsec_aHVudGVyMg=="], [SECRET, "hunter2"]])
+def test_each_of_the_secrets_must_be_one(secrets: list[Any]) -> None:
+    """The second as well as the first, and bytes are none."""
+    with pytest.raises(ValueError, match="secrets") as refused:
+        standard_headers(secrets, BODY, "t", 1)
+
+    assert str(refused.value) == (
+        "secrets: each must be whsec_ and base64, as new_webhook_secret() makes them"
+    )
+
+
+def test_four_secrets_the_longest_id_and_the_first_second_are_signed() -> None:
+    """The ends of what is accepted: one signature a secret, in the order given."""
+    made = [new_webhook_secret() for _ in range(4)]
+    alone = [standard_headers([secret], BODY, "a" * 128, 0)["webhook-signature"] for secret in made]
+
+    headers = standard_headers(made, BODY, "a" * 128, 0)
+
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("a" * 128, "0")
+    assert headers["webhook-signature"] == " ".join(alone)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: sign(SECRET, BODY, "t", 0, 1),
+            "attempt: 0 is not accepted; it must be a whole number from 1 on",
+        ),
+        (
+            lambda: sign(SECRET, BODY, "t", 1, -1),
+            "now: -1 is not accepted; it must be a whole number from 0 on",
+        ),
+        (
+            lambda: standard_headers([SECRET], BODY, "t", -1),
+            "now: -1 is not accepted; it must be a whole number from 0 on",
+        ),
+        (
+            lambda: sign("", BODY, "t", 1, 1),
+            "secret: it must be printable text, such as new_webhook_secret() makes",
+        ),
+        (
+            lambda: standard_headers([SECRET], BODY, "a.b", 1),
+            "message_id: 'a.b' is not accepted; it must be 1 to 128 of A-Z a-z 0-9 _ -",
+        ),
+        (
+            lambda: standard_headers([], BODY, "t", 1),
+            "secrets: give a sequence of 1 to 4 secrets",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_was_given_and_what_would_do(call: Callable[[], object], message: str) -> None:
+    """Word for word, for it is all that is shown."""
+    with pytest.raises(ValueError, match=r"must be|give") as refused:
+        call()
+
+    assert str(refused.value) == message
 
 
 def test_new_secrets_differ_and_have_256_bits() -> None:
