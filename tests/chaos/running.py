@@ -86,9 +86,9 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
     try:
         await laboratory.start()
         outcome.servers = laboratory.place.versions()
-        await _do(fault, laboratory, outcome, minutes, tell)
-        await laboratory.stop_producers()
         watch = _Watch(laboratory)
+        await _do(fault, watch, outcome, minutes, tell)
+        await laboratory.stop_producers()
         await fault.finish(laboratory, laboratory.dice)
         final = await laboratory.drained()
         outcome.unasked += watch.look()
@@ -105,9 +105,10 @@ async def run_fault(fault: Fault, setup: Setup, minutes: float, tell: Callable[[
 
 
 async def _do(
-    fault: Fault, laboratory: Laboratory, outcome: Outcome, minutes: float, tell: Callable[[str], None]
+    fault: Fault, watch: _Watch, outcome: Outcome, minutes: float, tell: Callable[[str], None]
 ) -> None:
-    begin, dice, watch = time.monotonic(), laboratory.dice, _Watch(laboratory)
+    laboratory = watch.laboratory
+    begin, dice = time.monotonic(), laboratory.dice
     while not outcome.times or time.monotonic() < begin + minutes * 60:
         await asyncio.sleep(dice.uniform(0.2, 1.0))
         outcome.unasked += watch.look()
@@ -116,7 +117,6 @@ async def _do(
         await laboratory.healed()
         outcome.times += 1
         tell(f"{fault.name} {outcome.times}: back at work after {laboratory.back[-1]:.2f} s")
-    outcome.unasked += watch.look()
     outcome.seconds = time.monotonic() - begin
 
 
@@ -124,19 +124,19 @@ class _Watch:
     """Notices failovers between faults: Sentinels of a machine that stands still replace a master unasked."""
 
     def __init__(self, laboratory: Laboratory) -> None:
-        self._laboratory = laboratory
+        self.laboratory = laboratory
         self.begin()
 
     def begin(self) -> None:
         """Take what has happened so far for what was done."""
-        self._since, self._failovers = time.monotonic(), self._laboratory.place.failovers()
+        self._since, self._failovers = time.monotonic(), self.laboratory.place.failovers()
 
     def look(self) -> bool:
         """Write down that there was one since it began; return whether there was."""
-        has_changed = self._laboratory.place.failovers() != self._failovers
+        has_changed = self.laboratory.place.failovers() != self._failovers
         if has_changed:
             begin = self._since - _BEFORE
-            self._laboratory.fault(
+            self.laboratory.fault(
                 "unasked failover", begin, repeats=[EVERYONE], loses=True, rewinds=True, disorders=True
             )
             self.begin()

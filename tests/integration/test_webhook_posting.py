@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import socket
+import struct
 import time
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -107,6 +109,41 @@ async def test_any_2xx_acknowledges(number: int) -> None:
     """Contract: any 2xx."""
     async with receiver(status(number)) as there:
         assert await post(there.url(), BODY, {}, policy=local_policy()) == Delivered(number)
+
+
+async def begins_and_resets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A head, a part of what it promises, and a reset of the connection in the middle of the rest."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+    await writer.drain()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await asyncio.sleep(0.05)
+    writer.transport.abort()
+
+
+@on_both_loops
+async def test_a_reply_that_breaks_off_behind_its_status_acknowledges() -> None:
+    """The status has said it; what becomes of the rest is the receiver's business."""
+    async with receiver(begins_and_resets) as there:
+        delivered = await post(there.url(), BODY, {}, policy=local_policy())
+
+    assert delivered.status == 200
+
+
+@on_both_loops
+async def test_a_receiver_may_finish_its_reply() -> None:
+    """Nobody hangs up between its head and its body, which would look like a failure in its logs."""
+    seen: list[bool] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await asyncio.sleep(0.05)
+        seen.append(not reader.at_eof())
+        writer.write(b"done")
+
+    async with receiver(answer) as there:
+        await post(there.url(), BODY, {}, policy=local_policy())
+
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("number", [300, 304, 400, 401, 404, 410, 418, 429, 500, 503, 599])
