@@ -122,6 +122,21 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         return response
 
 
+def checked_client(app: Any, key: str | None, conformance: Conformance | None = None) -> httpx.AsyncClient:
+    """Return a client of an application in this process, every answer of which is held against its document.
+
+    Args:
+        app: The service.
+        key: The API key that it shows; None shows none.
+        conformance: Of the service's document, where it is at hand.
+    """
+    return httpx.AsyncClient(
+        transport=CheckedTransport(app, conformance or Conformance(app.openapi())),
+        base_url="http://service",
+        headers={} if key is None else {"Authorization": f"Bearer {key}"},
+    )
+
+
 def assert_envelope(response: httpx.Response) -> None:
     """Fail if an error has not exactly the contract's shape."""
     body = json.loads(response.content)

@@ -16,7 +16,7 @@ from scheduler.backoff import Fixed
 from taskqueue import TaskQueue
 from taskqueue.accounts import Accounts
 from taskqueue.api import ApiOptions, create_app
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import Conformance, checked_client
 
 SECRET = b"a secret of the tests, 32 bytes or more"
 MAX_QUEUED = 50
@@ -68,13 +68,8 @@ async def client_of(app: FastAPI, accounts: Accounts, conformance: Conformance) 
     async with AsyncExitStack() as stack:
 
         async def make(tenant: str | None, *, rate: int = 1000) -> httpx.AsyncClient:
-            headers = {}
-            if tenant is not None:
-                headers["Authorization"] = f"Bearer {(await accounts.create_key(tenant, rate=rate)).key}"
-            client = httpx.AsyncClient(
-                transport=CheckedTransport(app, conformance), base_url="http://service", headers=headers
-            )
-            return await stack.enter_async_context(client)
+            key = None if tenant is None else (await accounts.create_key(tenant, rate=rate)).key
+            return await stack.enter_async_context(checked_client(app, key, conformance))
 
         yield make
 

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 
 from taskqueue.accounts import Accounts
 from taskqueue.api.errors import ApiError
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import Conformance, checked_client
 from tests.api.conftest import TASK, Client, ClientOf, error_of
 
 MISSING = (401, "MISSING_API_KEY", "Missing or invalid API key", None)
@@ -161,9 +161,7 @@ async def test_a_key_is_in_no_log(
 ) -> None:
     """One line a request, with its id and its path as a literal."""
     caplog.set_level("DEBUG")
-    headers = {"Authorization": f"Bearer {key}"}
-    transport = CheckedTransport(app, conformance)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+    async with checked_client(app, key, conformance) as client:
         response = await client.get("/v1/async/task/a%0Ab")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "taskqueue.api.access"]

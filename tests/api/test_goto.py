@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
 from taskqueue import TaskQueue
 from taskqueue.accounts import Accounts
 from taskqueue.api import create_app
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import checked_client
 from tests.api.conftest import Client, error_of
 
 PLACE = "/v1/monitor/google/goto"
@@ -68,11 +67,7 @@ async def test_without_a_resolver_only_links_that_say_it_are_followed(
 ) -> None:
     """502 for the others: nothing is fetched that the operator did not provide for."""
     app = create_app(queue, accounts)
-    async with httpx.AsyncClient(
-        transport=CheckedTransport(app, Conformance(app.openapi())),
-        base_url="http://service",
-        headers={"Authorization": f"Bearer {(await accounts.create_key('acme')).key}"},
-    ) as client:
+    async with checked_client(app, (await accounts.create_key("acme")).key) as client:
         said = await client.post(PLACE, json={"url": "https://google.com/url?q=https%3A%2F%2Fexample.com"})
         other = await client.post(PLACE, json={"url": "https://google.com/goto?url=abc"})
 

@@ -15,7 +15,7 @@ from taskqueue.api import ApiOptions, create_app
 from taskqueue.api.routes import ROUTES
 from taskqueue.contract import TASK_TYPES
 from taskqueue.errors import InvalidSetting
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import Conformance, checked_client
 from tests.api.conftest import PROMPT, TASK, Client
 
 
@@ -149,9 +149,7 @@ async def test_the_document_and_the_service_agree(
 
 
 async def _client(app: FastAPI, accounts: Accounts) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {(await accounts.create_key('acme')).key}"}
-    transport = CheckedTransport(app, Conformance(app.openapi()))
-    return httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers)
+    return checked_client(app, (await accounts.create_key("acme")).key)
 
 
 async def test_a_service_of_some_types(queue: TaskQueue, accounts: Accounts) -> None:

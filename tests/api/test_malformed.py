@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from taskqueue import TaskQueue, TaskQueueError
 from taskqueue.accounts import Accounts
 from taskqueue.api import ApiOptions, create_app
-from tests.api.conformance import CheckedTransport, Conformance, assert_envelope
+from tests.api.conformance import assert_envelope, checked_client
 from tests.api.conftest import PROMPT, SECRET, TASK, Client, error_of
 from tests.servers import RealServer
 
@@ -146,11 +146,7 @@ async def test_what_the_queue_refuses_is_told_as_the_service_tells_it(url: str, 
         Accounts(queue, SECRET) as accounts,
     ):
         app = create_app(queue, accounts)
-        async with httpx.AsyncClient(
-            transport=CheckedTransport(app, Conformance(app.openapi())),
-            base_url="http://service",
-            headers={"Authorization": f"Bearer {(await accounts.create_key('acme')).key}"},
-        ) as client:
+        async with checked_client(app, (await accounts.create_key("acme")).key) as client:
             one = await client.post("/v1/async/task", json={**TASK, "payload": long})
             many = await client.post("/v1/async/task/batch", json=[TASK, {**TASK, "payload": long}])
             now = await client.post("/v1/monitor/chatgpt", json=long)
@@ -220,11 +216,7 @@ async def test_a_server_that_is_away(queue_name: str) -> None:
         ):
             key = (await accounts.create_key("acme")).key
             app = create_app(queue, accounts, ApiOptions(retry_after=3))
-            async with httpx.AsyncClient(
-                transport=CheckedTransport(app, Conformance(app.openapi())),
-                base_url="http://service",
-                headers={"Authorization": f"Bearer {key}"},
-            ) as client:
+            async with checked_client(app, key) as client:
                 assert (await client.get("/v1/async/status")).status_code == 200
                 server.stop()
                 unknown = {"Authorization": f"Bearer {(key[:10] + 'x' + key[11:])}"}
@@ -275,12 +267,7 @@ async def test_a_bug_shows_nothing_of_our_insides(
     """500 with the contract's words; the log has the rest, with the id of the request."""
     broken: Any = _Broken(queue, error)
     app: FastAPI = create_app(broken, accounts)
-    headers = {"Authorization": f"Bearer {(await accounts.create_key('acme')).key}"}
-    async with httpx.AsyncClient(
-        transport=CheckedTransport(app, Conformance(app.openapi())),
-        base_url="http://service",
-        headers=headers,
-    ) as client:
+    async with checked_client(app, (await accounts.create_key("acme")).key) as client:
         response = await client.get("/v1/async/status")
 
     assert_envelope(response)

@@ -20,7 +20,7 @@ from taskqueue.api.counting import SHORT_BODY, _is_short
 from taskqueue.api.service import Service
 from taskqueue.keys import Keys
 from taskqueue.testing import FakeClock
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import checked_client
 from tests.api.conftest import PROMPT, SECRET, TASK, Client, ClientOf, Working, echo, error_of
 from tests.audit import dump
 from tests.servers import RealServer
@@ -59,9 +59,7 @@ class Process(NamedTuple):
 
     def client(self, key: str) -> Client:
         """Return a client with an API key, whose answers are checked."""
-        transport = CheckedTransport(self.app, Conformance(self.app.openapi()))
-        headers = {"Authorization": f"Bearer {key}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers)
+        return checked_client(self.app, key)
 
     def takes_turns(self) -> None:
         """Send few requests with each call, so that no process has a second for itself."""

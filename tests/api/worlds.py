@@ -25,7 +25,7 @@ from taskqueue.contract import TASK_TYPES
 from taskqueue.store import ClaimRequest, Completion, Failure
 from taskqueue.task import TaskError
 from taskqueue.testing import FakeClock
-from tests.api.conformance import CheckedTransport, Conformance
+from tests.api.conformance import checked_client
 from tests.api.conftest import PROMPT, SECRET, TASK
 from tests.audit import audit, dump
 from tests.servers import RealServer
@@ -189,12 +189,7 @@ async def world(
             await accounts.set_plan("acme", per_cycle=77, resets_at=None)
             await _fill(queue, "acme", running=True)
             await queue.set_limit(tenant="acme", concurrency=3)
-        transport = CheckedTransport(app, Conformance(app.openapi()))
-        stranger = await stack.enter_async_context(
-            httpx.AsyncClient(
-                transport=transport, base_url="http://service", headers={"Authorization": f"Bearer {key}"}
-            )
-        )
+        stranger = await stack.enter_async_context(checked_client(app, key))
         # From here on the key is known, and noted as used.
         assert (await stranger.get("/v1/countries")).status_code == 200
         try:
