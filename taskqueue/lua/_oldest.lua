@@ -16,9 +16,10 @@ local function see_lane(type, group)
   if meta.bounded then
     return
   end
-  local score = call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2]
-  while score do
-    -- Without the bound itself, so that each turn comes to another priority.
+  local score, last = call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2], nil
+  -- Each turn comes to another priority; a score that no number of ours can be below would turn for ever.
+  while score and score ~= last do
+    last = score
     local below = "(" .. text(floor(tonumber(score) / meta.stride) * meta.stride)
     local following = call("ZREVRANGEBYSCORE", ready, below, "-inf", "WITHSCORES", "LIMIT", 0, 1)
     see(following[1])

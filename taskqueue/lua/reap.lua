@@ -2,7 +2,8 @@
 --[[
 reap: take back tasks whose lease has run out. The only script that ends somebody else's lease.
 After a gap in its own runs, or a jump of the clock, it reaps nothing for one lease: whoever was cut
-off gets that long to extend. So an outage does not run everything twice.
+off gets that long to extend. So an outage does not run everything twice. A gap meanwhile lengthens
+that only if it is as long as a lease.
 
 KEYS
   meta      hash  settings of the queue; keeps the time of the last pass and the end of a hold
@@ -28,8 +29,8 @@ COST
 local meta_key, leased = KEYS[1], KEYS[2]
 local lease, limit, crashes_allowed = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_error, cancelled_error = ARGV[6], ARGV[7]
--- Passes come at least every quarter of a lease, or every half a second where that is shorter. A heartbeat leaves at
--- least half of a lease, so a gap that no lease survived is always noticed, unless leases are shorter than 2 s.
+-- Passes are a quarter of a lease apart, but 0.5 s at the least and 2 s at the most. A heartbeat leaves at least half of
+-- a lease, so a gap that no lease survived is always noticed, unless leases are shorter than 2 s.
 -- A jump of the clock is told from a gap by going backwards, or far ahead.
 local SHORTEST_GAP, JUMP = 1000, 5000
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from taskqueue.ranking import Order
 from taskqueue.store import Limit, Stats
 from tests.lua.conftest import MakeScene
@@ -147,3 +149,16 @@ async def test_the_last_place_of_a_priority_does_not_hide_the_others(scene: Scen
 
     assert (await scene.store.stats()).oldest_age == timedelta(seconds=1)
     scene.client.zadd(ready, {"new": score})
+
+
+@pytest.mark.parametrize("score", ["-inf", "-1e300", "inf", "1e300"])
+async def test_a_score_that_nobody_gives_does_not_keep_the_server_busy(scene: Scene, score: str) -> None:
+    """Put there by hand: the walk over priorities ends all the same, with what it has seen."""
+    await scene.enqueue("a")
+    scene.advance(1000)
+    ready = scene.keys.ready("GROK", "default")
+    before = scene.client.zscore(ready, "a")
+    scene.client.zadd(ready, {"a": score})
+
+    assert (await scene.store.stats()).oldest_age == timedelta(seconds=1)
+    scene.client.zadd(ready, {"a": before})
