@@ -53,13 +53,15 @@ async def from_sentinels(client: Any, error: Exception) -> Exception:
     """Return why no Sentinel named the master; redis-py only says that, and shows its clients."""
     if not isinstance(error, MasterNotFoundError):
         return error
-    pool = client.connection_pool
+    pool, problems = client.connection_pool, list[Exception]()
     for sentinel in pool.sentinel_manager.sentinels:
         try:
             await sentinel.ping()
         except (RedisError, OSError) as problem:
-            return problem
-    return MasterNotFoundError(f"the Sentinels know no master {pool.service_name!r}")
+            problems.append(problem)
+        else:
+            return MasterNotFoundError(f"the Sentinels name no living master {pool.service_name!r}")
+    return problems[0]
 
 
 async def greet_master(connection: Connection) -> None:

@@ -375,7 +375,7 @@ async def test_without_a_master_the_sentinels_are_not_enough() -> None:
     with RealServer(tcp=True) as server, RealSentinel(server) as sentinel:
         made = Connector.parse(f"redis+sentinel://127.0.0.1:{sentinel.port}/other")
 
-        with pytest.raises(ServerUnavailable, match="the Sentinels know no master 'other'"):
+        with pytest.raises(ServerUnavailable, match="the Sentinels name no living master 'other'"):
             await made.open(timeout=0.5)
 
 

@@ -103,7 +103,7 @@ async def test_a_sentinel_that_nobody_vouches_for_is_not_asked(watched: Watched,
 
 async def test_a_master_that_no_sentinel_knows_is_said(watched: Watched) -> None:
     """Its name, and none of the clients that asked."""
-    with pytest.raises(ServerUnavailable, match="the Sentinels know no master 'other'") as unknown:
+    with pytest.raises(ServerUnavailable, match="the Sentinels name no living master 'other'") as unknown:
         await TaskQueue.connect(watched.url().replace(SERVICE, "other"), name="tls", patience=0.5)
 
     assert "<" not in str(unknown.value)
