@@ -4,11 +4,11 @@ The packages around the guard are replaced by empty ones that know where their m
 needs none of what `taskqueue/__init__.py` imports, and would wait for it, and carry it, for nothing.
 """
 
-import sys  # pragma: no cover - started with -I -S, where nothing can look
-from pathlib import Path  # pragma: no cover - as above
-from types import ModuleType  # pragma: no cover - as above
+import sys
+from pathlib import Path
+from types import ModuleType
 
-if __name__ == "__main__":  # pragma: no cover - as above
+if __name__ == "__main__":
     here = Path(__file__).resolve().parent
     for name, directory in (("taskqueue", here.parent), ("taskqueue.embedded", here)):
         package = ModuleType(name)

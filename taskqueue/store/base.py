@@ -144,10 +144,11 @@ class StoreBase:
 
     def _refuse_mismatch(self, order: Order | None, rule: Policy | None) -> None:
         stored = self.settings
-        for setting in ("stride", "lowest_priority", "highest_priority") if order is not None else ():
-            ours, theirs = getattr(order, setting), getattr(stored.order, setting)
-            if ours != theirs:
-                raise QueueMismatch(self.keys.name, setting, theirs, ours)
+        if order is not None:
+            for setting in ("stride", "lowest_priority", "highest_priority"):
+                ours, theirs = getattr(order, setting), getattr(stored.order, setting)
+                if ours != theirs:
+                    raise QueueMismatch(self.keys.name, setting, theirs, ours)
         if rule is not None and rule.name != stored.policy:
             raise QueueMismatch(self.keys.name, "policy", stored.policy, rule.name)
 
