@@ -370,10 +370,12 @@ async def test_the_sentinels_are_asked_again_at_every_connect() -> None:
         await client.aclose()
 
 
-async def test_without_a_master_the_sentinels_are_not_enough() -> None:
-    """They know nobody of that name."""
+@pytest.mark.parametrize("is_one_away", [False, True])
+async def test_without_a_master_the_sentinels_are_not_enough(is_one_away: bool) -> None:
+    """They know nobody of that name; that one of them does not answer is not the reason."""
     with RealServer(tcp=True) as server, RealSentinel(server) as sentinel:
-        made = Connector.parse(f"redis+sentinel://127.0.0.1:{sentinel.port}/other")
+        away = f"127.0.0.1:{free_port()}," if is_one_away else ""
+        made = Connector.parse(f"redis+sentinel://{away}127.0.0.1:{sentinel.port}/other")
 
         with pytest.raises(ServerUnavailable, match="the Sentinels name no living master 'other'"):
             await made.open(timeout=0.5)
