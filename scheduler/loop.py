@@ -1,8 +1,10 @@
 """The claim loop: reports what ended, claims for the slots that are free, and waits in between.
 
-There is one call to the server under way at a time. It reports everything that ended since the last
-one and claims exactly what may run now; whatever ends meanwhile is gathered for the next. So the
-busier a scheduler is, the more tasks share one call, and nothing is claimed that has to wait here.
+An exchange with the server reports everything that ended since the last one and claims exactly what may
+run now; whatever ends meanwhile is gathered for the next. So the busier a scheduler is, the more tasks
+share one call, and nothing is claimed that has to wait here. Mostly one exchange is under way. A second
+one is begun only when enough has ended to fill it: then the server finds its next work waiting when it
+has answered, and is never idle while this process reads, runs and writes.
 
 While the server is away handlers run on. The same report and the same claim are repeated until they
 are answered; both may be, because the server remembers what it answered to them.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +24,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from scheduler.bell import Bell
+from scheduler.exchange import PATIENCE, Exchange, exchange
 from scheduler.executor import Executor
 from scheduler.outage import Outage, retry_delay
 from scheduler.outcomes import Outcomes
@@ -40,9 +43,6 @@ Report = Completion | Failure | Release
 
 MOST_CLAIMED = 1_000
 """Tasks that one call claims at the most."""
-
-PATIENCE = 1.0
-"""For how long a call may keep trying by itself, in seconds, before the outage is logged."""
 
 UNWIND = 3.0
 """How long handlers get to stop when the grace period is over, in seconds."""
@@ -140,6 +140,8 @@ class ClaimLoop:
         # Tokens are made of this: even a server that lost its memory never sees one twice.
         self._requests = (f"{uuid4().hex[:12]}.{number:x}" for number in count(1))
         self._counts: Counter[str] = Counter()
+        self._under_way: deque[Exchange] = deque()
+        self._calls = count()
         self._is_abandoned = False
         self._claim_again = False
         self._empty_claims = 0
@@ -154,7 +156,8 @@ class ClaimLoop:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs here and nothing is left to report."""
-        return not self._executor.runs and not self._executor.running and not self._outcomes
+        has_runs = self._executor.runs or self._executor.running
+        return not has_runs and not self._outcomes and not self._under_way
 
     async def run(self, is_over: Callable[[], Awaitable[bool]] | None = None) -> Summary:
         """Claim and report until stopped, then let what runs end and report that.
@@ -179,6 +182,8 @@ class ClaimLoop:
             for timer in (self._timer, self._shutdown_timer):
                 if timer is not None:
                     timer.cancel()
+            for each in self._under_way:
+                each.stop()
         await self._hand_back_markers()
         return self.summary
 
@@ -203,35 +208,50 @@ class ClaimLoop:
         Returns:
             What was answered; claimed tasks have been started.
         """
-        self._bell.silence()
         tick = Tick()
+        if not self._under_way and not self._begin():
+            self._starter.start_held()
+            return tick
+        current = self._under_way[0]
+        answer = await self._starter.beside(current.answer)
+        self._under_way.popleft()
+        batch, request, claim = current.batch, current.request, answer.claim
+        self._answered(tick, batch.failures, answer.failures)
+        self._answered(tick, batch.releases, answer.releases)
+        self._answered(tick, batch.completions, answer.completions)
+        if request is not None:
+            self._slots.answered(request.slots, request.limit)
+            if claim is not None:
+                tick.claims, tick.claimed = True, len(claim.tasks)
+                await self._start(claim, current.sent_at)
+                self._plan(request, claim)
+        self._log(tick)
+        return tick
+
+    def follow(self) -> None:
+        """Begin one more exchange while one is under way: enough has ended to fill it.
+
+        In the next pass of the event loop, because more ends in this one.
+        """
+        if len(self._under_way) == 1:
+            asyncio.get_running_loop().call_soon(self._follow)
+
+    def _follow(self) -> None:
+        if len(self._under_way) == 1 and not self._starter.is_stopping and self._begin():
+            self._under_way[-1].start()
+
+    def _begin(self) -> bool:
+        """Gather what the next exchange reports and claims; False if that is nothing."""
+        self._bell.silence()
         batch = self._outcomes.take()
         request = None if self._starter.is_stopping else self._request()
-        store = self._store
-        if batch.failures or batch.releases:
-            # Their report may take long if the server is away.
-            self._starter.start_held()
-        if batch.failures:
-            words = await self._insist(lambda: store.fail(batch.failures, patience=PATIENCE))
-            self._answered(tick, batch.failures, words)
-        if batch.releases:
-            words = await self._insist(lambda: store.release(batch.releases, patience=PATIENCE))
-            self._answered(tick, batch.releases, words)
-        if batch.completions or request is not None:
-            claimed_at = time.monotonic()
-            words, claim = await self._starter.beside(
-                self._insist(lambda: store.complete(batch.completions, request, patience=PATIENCE))
-            )
-            self._answered(tick, batch.completions, words)
-            if request is not None and claim is not None:
-                tick.claims, tick.claimed = True, len(claim.tasks)
-                await self._start(claim, claimed_at)
-                self._plan(request, claim)
-        else:
-            self._starter.start_held()
-        if tick.claims or tick.answered:
-            self._log(tick)
-        return tick
+        if not batch and request is None:
+            return False
+        if request is not None:
+            self._slots.ask(request.slots, request.limit)
+        answer = exchange(self._store, self._insist, batch, request)
+        self._under_way.append(Exchange(batch, request, time.monotonic(), answer))
+        return True
 
     def _request(self) -> ClaimRequest | None:
         slots = self._slots.by_type()
@@ -245,7 +265,10 @@ class ClaimLoop:
 
     def _claim_request(self, slots: dict[str, int], limit: int) -> ClaimRequest:
         lease_ms, chains = round(self._lease * 1000), self._slots.chains
-        return ClaimRequest(self._worker, next(self._requests), slots, limit, lease_ms, chains)
+        request = ClaimRequest(self._worker, next(self._requests), slots, limit, lease_ms, chains)
+        # Of two that are under way each has its own number, and with it what the server remembers of it.
+        request.number = next(self._calls) % 2
+        return request
 
     def _answered(self, tick: Tick, reports: Sequence[Report], words: Sequence[Ended | None]) -> None:
         for report, word in zip(reports, words, strict=True):
@@ -265,7 +288,7 @@ class ClaimLoop:
         tasks = claim.tasks
         if tasks and time.monotonic() - claimed_at > self._lease / 2:
             tasks = await self._still_held(tasks)
-        await self._starter.start(tasks, claimed_at)
+        await self._starter.start(tasks, claimed_at, may_hold=not self._under_way)
 
     async def _still_held(self, tasks: list[ClaimedTask]) -> list[ClaimedTask]:
         """Return those tasks of a claim whose answer took long that are still ours; extend their leases."""
@@ -294,6 +317,8 @@ class ClaimLoop:
             self._timer = asyncio.get_running_loop().call_later(delay, self._bell.ring)
 
     async def _wait(self) -> None:
+        if self._under_way:
+            return
         if self._starter.is_stopping:
             if self._has_finished():
                 return

@@ -32,6 +32,9 @@ logger = logging.getLogger("scheduler.executor")
 MOST_BYTES = 4 * 1024 * 1024
 """Results that one call carries at the most, unless a single one is longer."""
 
+_MANY = 32
+"""Completions that are worth a call while another one is under way."""
+
 _DEFAULT_BACKOFF = Exponential()
 
 
@@ -54,9 +57,13 @@ class Outcomes:
         wake: Tells the claim loop that there is something to report.
         random: Source of chance for backoffs.
         max_result: How long an encoded result may be, in bytes.
+
+    Attributes:
+        when_many: Called whenever so many tasks have succeeded that they are worth a call of their own.
     """
 
     def __init__(self, wake: Callable[[], None], random: Random, max_result: int = MAX_PAYLOAD) -> None:
+        self.when_many: Callable[[], None] | None = None
         self._wake = wake
         self._random = random
         self._max_result = max_result
@@ -144,6 +151,8 @@ class Outcomes:
             done = Completion(run.id, run.token, data, run.task.durability, run.charge, run.tokens)
             self._batch.completions.append(done)
             self._bytes += len(data)
+            if len(self._batch.completions) == _MANY and self.when_many is not None:
+                self.when_many()
 
     def _raised(self, run: Run, error: BaseException) -> None:
         if isinstance(error, GiveUp):

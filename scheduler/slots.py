@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class ActiveHandler:
 
     __slots__ = (
         "adapter",
+        "asked",
         "backoff",
         "concurrency",
         "function",
@@ -59,6 +60,7 @@ class ActiveHandler:
         self.backoff = registration.backoff or defaults.backoff
         self.providers = registration.providers
         self.running = 0
+        self.asked = 0
 
 
 class Slots:
@@ -73,6 +75,7 @@ class Slots:
         concurrency: How many tasks run at once, all types together.
         chains: The providers of the types that have any.
         running: How many tasks run now.
+        asked: How many may still come from claims that are not answered yet.
     """
 
     def __init__(self, registrations: Iterable[Registration], defaults: Defaults) -> None:
@@ -80,11 +83,12 @@ class Slots:
         self.concurrency = defaults.concurrency
         self.chains = {type_: each.providers for type_, each in self.handlers.items() if each.providers}
         self.running = 0
+        self.asked = 0
 
     @property
     def free(self) -> int:
         """How many tasks more may run here, all types together."""
-        return self.concurrency - self.running
+        return self.concurrency - self.running - self.asked
 
     @property
     def for_threads(self) -> int:
@@ -94,14 +98,27 @@ class Slots:
 
     def by_type(self) -> dict[str, int]:
         """Return how many tasks more of each type may run here; types without room are left out."""
-        free = self.concurrency - self.running
+        free = self.free
         if free <= 0:
             return {}
         return {
-            type_: min(handler.concurrency - handler.running, free)
+            type_: min(handler.concurrency - handler.running - handler.asked, free)
             for type_, handler in self.handlers.items()
-            if handler.running < handler.concurrency
+            if handler.running + handler.asked < handler.concurrency
         }
+
+    def ask(self, slots: Mapping[str, int], limit: int) -> None:
+        """Count what a claim may bring, until it is answered."""
+        self._count_asked(slots, limit, 1)
+
+    def answered(self, slots: Mapping[str, int], limit: int) -> None:
+        """Count it no more: what the claim has brought is counted when it is started."""
+        self._count_asked(slots, limit, -1)
+
+    def _count_asked(self, slots: Mapping[str, int], limit: int, sign: int) -> None:
+        self.asked += sign * limit
+        for type_, wanted in slots.items():
+            self.handlers[type_].asked += sign * min(wanted, limit)
 
     def take(self, handler: ActiveHandler) -> None:
         """Count one more running task of that handler."""

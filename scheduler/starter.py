@@ -44,17 +44,20 @@ class Starter:
         self._held: tuple[list[tuple[ClaimedTask, ActiveHandler]], float] = ([], 0.0)
         self.is_stopping = False
 
-    async def start(self, tasks: Sequence[ClaimedTask], claimed_at: float) -> None:
+    async def start(self, tasks: Sequence[ClaimedTask], claimed_at: float, *, may_hold: bool) -> None:
         """Start the tasks of one claim, or hold some of them for `beside`.
 
         Args:
             tasks: In the order in which they must start.
             claimed_at: When the claim was sent, on the monotonic clock.
+            may_hold: False while another call is under way: then all of them run beside that one.
         """
         first = tasks
-        if len(tasks) >= _WORTH_HOLDING:
+        if may_hold and len(tasks) >= _WORTH_HOLDING:
             first = [] if self._outcomes else tasks[: len(tasks) // 2]
         self._start_all(first, claimed_at)
+        if not may_hold and len(tasks) >= _WORTH_HOLDING:
+            await asyncio.sleep(0)
         if len(first) < len(tasks):
             # One pass of the event loop, in which the first quick ones end.
             await asyncio.sleep(0)
@@ -64,11 +67,11 @@ class Starter:
             else:
                 self._start_all(rest, claimed_at)
 
-    async def beside(self, call: Coroutine[Any, Any, T]) -> T:
+    async def beside(self, call: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
         """Await *call*, and start what is held as soon as it is on its way."""
         if not self._held[0]:
             return await call
-        calling = asyncio.get_running_loop().create_task(call)
+        calling = asyncio.ensure_future(call)
         try:
             # Two passes: one to begin the call, one for its bytes to leave.
             await asyncio.sleep(0)

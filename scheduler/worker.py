@@ -139,6 +139,9 @@ class Worker:
             lease=plan.lease,
             random=self._random,
         )
+        if len(homes) == 1:
+            # Partitions bound how far their order may be off by having one call under way.
+            outcomes.when_many = loop.follow
         if self._stop_within is not None:
             loop.stop(self._stop_within)
         serve = partial(self._serve_duties, homes, executor, asyncio.get_running_loop())

@@ -113,8 +113,8 @@ class Keys:
     def idem(self, tenant: str, digest: str) -> str:
         return f"{self.prefix}idem:{tenant}:{digest}"
 
-    def claims(self, worker: str) -> str:
-        return f"{self.prefix}claims:{worker}"
+    def claims(self, worker: str, number: int = 0) -> str:
+        return f"{self.prefix}claims:{worker}:{number}" if number else f"{self.prefix}claims:{worker}"
 
     def answer(self, call_id: str) -> str:
         return f"{self.prefix}answer:{call_id}"

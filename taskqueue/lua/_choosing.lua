@@ -74,32 +74,58 @@ local function service_cost(tenant)
   return max(1, floor(WEIGHT_UNIT / tenant.weight))
 end
 
+-- Every field is named here: a table that grows later is built again. What few tasks have they find in USUAL.
+local USUAL = { __index = { attempt = 1, deliveries = 1, crashes = 0, hold = false, provider = false } }
+local function take(entry, id, priority)
+  local count = #taken + 1
+  local task = setmetatable({ id = id, entry = entry, priority = priority, run = keys.run .. id, record = false }, USUAL)
+  taken[count] = task
+  return task
+end
+
 local function take_head(entry, hold)
-  local lane = entry.lane
-  local tenant = lane.tenant
-  local id = entry.tasks[entry.at]
-  -- Every field is named here: a table that grows later is built again and again.
-  taken[#taken + 1] = {
-    id = id, entry = entry, priority = entry.priority, run = keys.run .. id,
-    record = false, token = false, attempt = 1, deliveries = 1, crashes = 0, hold = hold, provider = false,
-  }
+  local tenant = entry.lane.tenant
+  local task = take(entry, entry.tasks[entry.at], entry.priority)
   if entry.want.chain then
     local provider = open_provider(entry.want.chain)
-    taken[#taken].provider = provider
+    task.provider = provider
     provider.left = provider.left - 1
   end
   entry.taken = entry.taken + 1
   entry.at = entry.at + 2
   entry.want.open = entry.want.open - 1
-  if not lane.reserved then
+  if not entry.lane.reserved then
     tenant.room = tenant.room - 1
   end
   if hold then
+    task.hold = hold
     tenant.held = tenant.held + hold
   end
   if policy.virtual then
     virtual_of_claim = max(virtual_of_claim, tenant.virtual)
     tenant.virtual = tenant.virtual + service_cost(tenant)
+  end
+end
+
+-- Takes what is read of a lane for as long as no other lane can come between: as `take_head` would, where
+-- neither credits nor providers nor virtual time have a say. At least one: its head is the best there is.
+local function take_run(entry)
+  local want, tasks, at, tenant = entry.want, entry.tasks, entry.at, entry.lane.tenant
+  local most = min(limit_of_claim - #taken, want.open, entry.lane.reserved and math.huge or tenant.room)
+  local rival = max(heap[2] and heap[2].rank or -math.huge, heap[3] and heap[3].rank or -math.huge)
+  local priority, count = entry.priority, 0
+  repeat
+    take(entry, tasks[at], priority)
+    count, at = count + 1, at + 2
+    local head = tonumber(tasks[at + 1])
+    if not head then
+      break
+    end
+    priority = priority_of(head)
+  until count >= most or policy.rank(head, priority, 0) <= rival
+  entry.at, entry.taken, want.open = at, entry.taken + count, want.open - count
+  if not entry.lane.reserved then
+    tenant.room = tenant.room - count
   end
 end
 
@@ -131,7 +157,9 @@ local function choose_tasks()
     else
       local is_metered = entry.lane.tenant.is_metered
       local hold = is_metered and hold_of(entry)
-      if hold or not is_metered then
+      if not (is_metered or entry.want.chain or policy.virtual or lowest_of_claim) then
+        take_run(entry)
+      elseif hold or not is_metered then
         take_head(entry, hold)
       end
       if not entry.is_closed and rank_entry(entry) then

@@ -1,6 +1,7 @@
 -- Claims: lends what was chosen to one worker, or gives a repeated request the same tasks again.
 local PROMOTE_AT_CLAIM = 200
 local REPLY_BYTES = 4194304
+local RECORDS_A_LOOK = 16
 
 -- Gives back what does not fit into one reply: always the tail of its lane.
 local function untake_from(first)
@@ -23,15 +24,21 @@ local function untake_from(first)
   end
 end
 
-local function read_runs()
-  local bytes = 0
-  for index, task in ipairs(taken) do
-    task.record = call("GET", keys.task .. task.id)
-    bytes = bytes + #(task.record or "")
-    if bytes > REPLY_BYTES and index > 1 then
-      untake_from(index)
-      return
-    end
+-- What most tasks have not had: a run. One command says so of all.
+local function read_runs(count)
+  local names = {}
+  for index = 1, count do
+    names[index] = taken[index].run
+  end
+  local known = 0
+  for first = 1, count, CHUNK do
+    known = known + call("EXISTS", unpack(names, first, min(first + CHUNK - 1, count)))
+  end
+  if known == 0 then
+    return
+  end
+  for index = 1, count do
+    local task = taken[index]
     local run = call("HMGET", task.run, "attempt", "deliveries", "crashes")
     if run[2] then
       task.attempt = tonumber(run[1] or 0) + 1
@@ -41,27 +48,51 @@ local function read_runs()
   end
 end
 
-local function write_task(task, lane, worker, request)
-  task.token = text(task.deliveries) .. "-" .. request
+local function read_taken()
+  local bytes, names = 0, {}
+  for index, task in ipairs(taken) do
+    names[index] = keys.task .. task.id
+  end
+  for first = 1, #names, RECORDS_A_LOOK do
+    local last = min(first + RECORDS_A_LOOK - 1, #names)
+    local records = call("MGET", unpack(names, first, last))
+    for index = first, last do
+      local record = records[index - first + 1]
+      taken[index].record = record
+      bytes = bytes + #(record or "")
+      if bytes > REPLY_BYTES and index > 1 then
+        untake_from(index)
+        read_runs(#taken)
+        return
+      end
+    end
+  end
+  read_runs(#taken)
+end
+
+local function write_task(task, tenant, worker, token)
+  task.token = token
+  local run = task.run
   if task.hold then
-    call("HSET", task.run, "hold", task.hold)
-    tally(lane.tenant.limit, "held", task.hold)
+    call("HSET", run, "hold", task.hold)
+    tally(tenant.limit, "held", task.hold)
   end
   if task.provider then
-    call("HSET", task.run, "provider", start_on(task.provider))
+    call("HSET", run, "provider", start_on(task.provider))
   end
   if task.deliveries == 1 then
-    call("HSET", task.run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
-      "deliveries", 1, "worker", worker, "started_at", now)
+    call("HSET", run, "state", "PROCESSING", "token", token, "attempt", "1", "deliveries", "1",
+      "worker", worker, "started_at", now)
   else
-    call("HSET", task.run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
+    task.token = text(task.deliveries) .. sub(token, 2)
+    call("HSET", run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
       "deliveries", task.deliveries, "worker", worker)
   end
-  count_processing(lane, 1)
 end
 
 local function write_claim(worker, request, claims, lease)
-  local leases, stored = {}, { request }
+  local leases, stored, size = {}, { request }, 0
+  local first_token, ends_at = "1-" .. request, now + lease
   for _, entry in ipairs(opened) do
     -- What was taken is the top of the lane: tasks that are ended have left it already.
     if entry.taken > 0 then
@@ -69,15 +100,16 @@ local function write_claim(worker, request, claims, lease)
       entry.lane.is_changed = true
     end
   end
-  for _, task in ipairs(taken) do
+  for index = 1, #taken do
+    local task = taken[index]
     local lane = task.entry.lane
     count_queued(lane, task.priority, -1)
     -- Without a record there is nothing to run: the id only leaves the lane.
     if task.record then
-      leases[#leases + 1] = now + lease
-      leases[#leases + 1] = task.id
-      stored[#stored + 1] = task.id
-      write_task(task, lane, worker, request)
+      leases[size * 2 + 1], leases[size * 2 + 2], stored[size + 2] = ends_at, task.id, task.id
+      size = size + 1
+      write_task(task, lane.tenant, worker, first_token)
+      count_processing(lane, 1)
     elseif task.provider then
       task.provider.left = task.provider.left + 1
     end
@@ -94,10 +126,14 @@ local function write_claim(worker, request, claims, lease)
   write_tallies()
 end
 
-local function add_claimed(reply, id, token, attempt, deliveries, crashes, record, provider)
-  local at = #reply
-  reply[at + 1], reply[at + 2], reply[at + 3] = id, token, attempt
-  reply[at + 4], reply[at + 5], reply[at + 6], reply[at + 7] = deliveries, crashes, record, provider
+-- What is to be said of most runs, the request says already: it is their first.
+local function add_claimed(reply, at, task)
+  local run = ""
+  if task.deliveries > 1 or task.provider then
+    local provider = task.provider and task.provider.name or ""
+    run = format("%d %d %d %s", task.deliveries, task.attempt, task.crashes, provider)
+  end
+  reply[at], reply[at + 1], reply[at + 2] = task.id, run, task.record
 end
 
 -- A type runs if one of its lanes may and, where it is sent to providers, one of these has room.
@@ -140,8 +176,14 @@ local function replay(request, stored, next_at, more)
     local run = call("HMGET", keys.run .. id, "state", "token", "attempt", "deliveries", "crashes", "provider")
     local record = call("GET", keys.task .. id)
     if record and run[1] == "PROCESSING" and run[2] == run[4] .. "-" .. request then
-      local provider = match(run[6] or "", "^[^!]*")
-      add_claimed(reply, id, run[2], tonumber(run[3]), tonumber(run[4]), tonumber(run[5] or 0), record, provider)
+      add_claimed(reply, #reply + 1, {
+        id = id,
+        record = record,
+        attempt = tonumber(run[3]),
+        deliveries = tonumber(run[4]),
+        crashes = tonumber(run[5] or 0),
+        provider = run[6] and { name = match(run[6], "^[^!]*") },
+      })
     end
   end
   return reply
@@ -184,7 +226,7 @@ local function claim_tasks(at, claims)
       end
     end
     choose_tasks()
-    read_runs()
+    read_taken()
   end
 
   if #broke > 0 then
@@ -214,10 +256,11 @@ local function claim_tasks(at, claims)
   local more = what_is_left(wants)
   local reply = { "claimed", now, next_opening(wants), more }
   write_providers()
+  local at = #reply + 1
   for _, task in ipairs(taken) do
     if task.record then
-      local provider = task.provider and task.provider.name or ""
-      add_claimed(reply, task.id, task.token, task.attempt, task.deliveries, task.crashes, task.record, provider)
+      add_claimed(reply, at, task)
+      at = at + 3
     end
   end
   return reply

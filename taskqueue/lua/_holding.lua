@@ -5,23 +5,31 @@
 -- Returns the claim, or nil and the outcome that this token has had already.
 local function read_claim(id, token)
   local key = keys.run .. id
-  local run = call("HMGET", key, "state", "token", "outcome", "cancel", "hold", "provider")
+  local run = call("HMGET", key, "state", "token", "hold", "provider")
   if not run[2] or run[2] ~= token then
     return nil, "stale"
   end
   if run[1] ~= "PROCESSING" then
-    return nil, (run[3] and run[3] ~= "reaped") and run[3] or "stale"
+    -- Only a report completes a task, so that state is its outcome as well.
+    local outcome = run[1] == "COMPLETED" and "completed" or call("HGET", key, "outcome")
+    return nil, (outcome and outcome ~= "reaped") and outcome or "stale"
   end
   local header = read_header(id)
   if not header then
     return nil, "stale"
   end
-  -- Every field is named here: a table that grows later is built again and again.
-  return {
-    id = id, run = key, header = header, is_cancelled = run[4] == "1",
-    outcome = false, value = false, due = false, crashes = 0, charge = header.cost, hold = tonumber(run[5] or nil),
-    tokens = 0, provider = run[6] and match(run[6], "^[^!]*"), is_probe = run[6] and sub(run[6], -1) == "!",
-  }
+  -- What every claim gets is named here: a table that grows later is built again.
+  local claim = { id = id, run = key, header = header, value = false, charge = header.cost, hold = tonumber(run[3] or nil) }
+  if run[4] then
+    claim.provider, claim.is_probe = match(run[4], "^[^!]*"), sub(run[4], -1) == "!"
+  end
+  return claim
+end
+
+-- Whether somebody asked for the task to be cancelled. Only those ask who would not complete it.
+local function is_cancelled(claim)
+  claim.is_cancelled = call("HGET", claim.run, "cancel") == "1"
+  return claim.is_cancelled
 end
 
 -- Plan half of the end of a lease, whatever the outcome.
@@ -48,30 +56,38 @@ local function leave_provider(claim)
   end
 end
 
+-- What it held and used is free again, but for what it is charged. Returns that.
+local function leave(claim, charge)
+  released[#released + 1] = claim.id
+  count_processing(claim.header.lane, -1)
+  leave_provider(claim)
+  return end_hold(claim, charge)
+end
+
 -- Back into the queue, to its old place; `due` nil: at once.
 local function requeue(claim, outcome, due)
   local header = claim.header
-  released[#released + 1] = claim.id
-  count_processing(header.lane, -1)
   count_queued(header.lane, header.priority, 1)
-  end_hold(claim, 0)
+  leave(claim, 0)
   if claim.provider then
-    leave_provider(claim)
     call("HDEL", claim.run, "provider")
   end
   call("HSET", claim.run, "state", "QUEUED", "outcome", outcome)
   place(claim.id, header.lane, header.priority, header.sequence, due)
 end
 
-local function finish(claim, state, outcome, field, value)
-  released[#released + 1] = claim.id
-  count_processing(claim.header.lane, -1)
-  local charge = end_hold(claim, state == "COMPLETED" and claim.charge or 0)
-  leave_provider(claim)
-  call("HSET", claim.run, "state", state, "outcome", outcome, "finished_at", now, field, value)
+local function complete(claim)
+  local charge = leave(claim, claim.charge)
+  call("HSET", claim.run, "state", "COMPLETED", "finished_at", now, "result", claim.value)
   if charge > 0 then
     call("HSET", claim.run, "charged", charge)
   end
+  end_task(claim.id, claim.run, claim.header, false)
+end
+
+local function finish(claim, state, outcome, error)
+  leave(claim, 0)
+  call("HSET", claim.run, "state", state, "outcome", outcome, "finished_at", now, "error", error)
   end_task(claim.id, claim.run, claim.header, state == "FAILED")
 end
 

@@ -16,13 +16,14 @@ ARGV
                  this order, with a space between; "" if it is sent to none. The name "" is no type:
                  its number is the lowest priority that is taken, in a queue of strict order
 RETURNS
-  {"claimed", now, next, more, then per task seven}
+  {"claimed", now, next, more, then per task three}
       next  epoch ms at which the earliest delayed task of the queue is due, or a provider opens
             that tasks wait for; or ""
       more  1 if tasks of these types could still run; where a lowest priority is given, 1 + the
             highest priority of those that could and have slots; else 0
-      id, token, attempt, deliveries, crashes, record, provider ("": none), in the order in which
-      they start
+      id, run, record, in the order in which they start
+      run   "" if it is the first; else "<deliveries> <attempt> <crashes> <provider>", the last one
+            empty if there is none. Its token is the number of deliveries, "-" and the request
   {"no_queue"}
 MOVES
   QUEUED (delayed, due) -> QUEUED (ready); QUEUED (ready) -> PROCESSING

@@ -58,9 +58,9 @@ if #completed > 0 then
   for _, claim in ipairs(completed) do
     if claim.provider then
       answered(provider_named(claim.provider))
-      spend_tokens(provider_named(claim.provider), claim.tokens)
+      spend_tokens(provider_named(claim.provider), claim.tokens or 0)
     end
-    finish(claim, "COMPLETED", "completed", "result", claim.value)
+    complete(claim)
   end
   write_returns()
 end

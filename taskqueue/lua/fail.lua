@@ -32,7 +32,7 @@ for index = 1, (#ARGV - 2) / 4 do
     plan_return(claim)
     failed[#failed + 1] = claim
     local backoff = tonumber(match(what, "^retry:(%d+)$"))
-    if claim.is_cancelled or what == "cancelled" then
+    if what == "cancelled" or is_cancelled(claim) then
       outcome = "cancelled"
     elseif backoff then
       outcome = "retried"
@@ -57,7 +57,7 @@ for _, claim in ipairs(failed) do
     call("HSET", claim.run, "error", claim.value)
   else
     local state = claim.outcome == "failed" and "FAILED" or "CANCELLED"
-    finish(claim, state, claim.outcome, "error", claim.value)
+    finish(claim, state, claim.outcome, claim.value)
   end
 end
 write_returns()

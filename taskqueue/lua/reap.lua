@@ -67,7 +67,7 @@ for _, id in ipairs(expired) do
     claim.crashes = tonumber(run[2] or 0) + 1
     claims[#claims + 1] = claim
     plan_return(claim)
-    if claim.is_cancelled or claim.crashes >= crashes_allowed then
+    if is_cancelled(claim) or claim.crashes >= crashes_allowed then
       ends[id] = claim.header
     end
   end
@@ -80,10 +80,10 @@ local requeued, dead, cancelled = {}, {}, {}
 for _, claim in ipairs(claims) do
   call("HSET", claim.run, "crashes", claim.crashes)
   if claim.is_cancelled then
-    finish(claim, "CANCELLED", "reaped", "error", cancelled_error)
+    finish(claim, "CANCELLED", "reaped", cancelled_error)
     cancelled[#cancelled + 1] = claim.id
   elseif ends[claim.id] then
-    finish(claim, "FAILED", "reaped", "error", dead_error)
+    finish(claim, "FAILED", "reaped", dead_error)
     dead[#dead + 1] = claim.id
   else
     requeue(claim, "reaped")

@@ -32,8 +32,8 @@ for index = 1, (#ARGV - 3) / 3 do
   if not outcome then
     plan_return(claim)
     released_here[#released_here + 1] = claim
-    outcome = claim.is_cancelled and "cancelled" or "released"
-    if claim.is_cancelled then
+    outcome = is_cancelled(claim) and "cancelled" or "released"
+    if outcome == "cancelled" then
       ends[id] = claim.header
     end
     claim.outcome = outcome
@@ -47,7 +47,7 @@ plan_ends(ends)
 -- Apply
 for _, claim in ipairs(released_here) do
   if claim.outcome == "cancelled" then
-    finish(claim, "CANCELLED", "cancelled", "error", error_of_cancel)
+    finish(claim, "CANCELLED", "cancelled", error_of_cancel)
   else
     requeue(claim, "released", claim.due)
     call("HINCRBY", claim.run, "attempt", -1)

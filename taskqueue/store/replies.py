@@ -55,6 +55,8 @@ class ClaimRequest:
         chains: Of types that are sent to providers, their names: the first that has room gets the task.
         lowest: Take no task of a lower priority, and say what the best is that is left; for queues of
             strict order. None takes any.
+        number: Of this call among those that the worker has under way at once; the server remembers the
+            last claim of each.
     """
 
     worker: str
@@ -64,6 +66,7 @@ class ClaimRequest:
     lease_ms: int
     chains: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lowest: int | None = None
+    number: int = 0
 
 
 @dataclass(slots=True)

@@ -30,11 +30,14 @@ CANCELLED = encode_error(TaskError("TASK_CANCELLED", "cancelled on request"))
 _CONFIRM_COMPLETION_MS = 500
 """How long the confirmation of a completion may hold up the worker; unconfirmed it stands all the same."""
 
+CALLS_AT_ONCE = 2
+"""Claims that a worker may have under way."""
+
 _LATE = 2.0
 """Seconds by which the answer to a blocking command may be late, before its connection counts as lost."""
 
 _MOST_REPORTS = 1000
-_CLAIM_FIELDS = 7
+_CLAIM_FIELDS = 3
 
 
 class WorkerVerbs(StoreBase):
@@ -45,7 +48,7 @@ class WorkerVerbs(StoreBase):
         reply = await self._run(
             "claim",
             patience=patience,
-            claims=self.keys.claims(request.worker),
+            claims=self.keys.claims(request.worker, request.number),
             worker=request.worker,
             request=request.request,
             lease=request.lease_ms,
@@ -85,7 +88,7 @@ class WorkerVerbs(StoreBase):
                 await self._level_of(portion),
                 confirm_ms=_CONFIRM_COMPLETION_MS,
                 patience=patience,
-                claims=self.keys.claims(asked.worker if asked else "-"),
+                claims=self.keys.claims(asked.worker, asked.number) if asked else self.keys.claims("-"),
                 count=len(portion),
                 rest=rest,
             )
@@ -197,7 +200,8 @@ class WorkerVerbs(StoreBase):
 
         async def remove() -> None:
             await self._caller.wire.call("ZREM", self.keys.workers, worker)
-            await self._caller.wire.call("DEL", self.keys.claims(worker), self.keys.inbox(worker))
+            claims = (self.keys.claims(worker, number) for number in range(CALLS_AT_ONCE))
+            await self._caller.wire.call("DEL", *claims, self.keys.inbox(worker))
 
         await self._caller.persist(remove, "forget_worker", None)
 
@@ -222,14 +226,22 @@ def _words(reply: Sequence[bytes]) -> list[Any]:
 def _read_claim(reply: Sequence[Any], request: ClaimRequest) -> Claim:
     now, due, more = reply[1], reply[2], reply[3]
     columns = (reply[first::_CLAIM_FIELDS] for first in range(4, 4 + _CLAIM_FIELDS))
+    name = request.request
+    first_token = f"1-{name}"
     tasks = [
-        ClaimedTask(
-            id_.decode(), token.decode(), attempt, deliveries, crashes, record, provider.decode() or None
-        )
-        for id_, token, attempt, deliveries, crashes, record, provider in zip(*columns, strict=True)
+        _read_run(id_.decode(), run.decode(), record, name)
+        if run
+        else ClaimedTask(id_.decode(), first_token, 1, 1, 0, record, None)
+        for id_, run, record in zip(*columns, strict=True)
     ]
     best = more - 1 if more and request.lowest is not None else None
     return Claim(tasks, seconds_until(due, now), more > 0, best)
+
+
+def _read_run(task_id: str, run: str, record: bytes, request: str) -> ClaimedTask:
+    deliveries, attempt, crashes, provider = run.split(" ", 3)
+    token = f"{deliveries}-{request}"
+    return ClaimedTask(task_id, token, int(attempt), int(deliveries), int(crashes), record, provider or None)
 
 
 def seconds_until(due: bytes, now: int) -> float | None:

@@ -78,8 +78,8 @@ GUARDS: Mapping[str, Guard] = {
     ),
     "end of the hold": Guard(
         "_holding",
-        '  local charge = end_hold(claim, state == "COMPLETED" and claim.charge or 0)\n',
-        "  local charge = claim.charge\n",
+        "  return end_hold(claim, charge)\n",
+        "  return charge\n",
         frozenset({"credits"}),
         "F0",
     ),

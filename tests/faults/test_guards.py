@@ -123,7 +123,7 @@ async def test_without_the_outcome_of_the_token_a_repeat_is_refused(
     explorer: Explorer, without: Without
 ) -> None:
     """The worker would take its task for lost, and it is completed."""
-    without("_holding", '(run[3] and run[3] ~= "reaped") and run[3] or "stale"', '"stale"')
+    without("_holding", '(outcome and outcome ~= "reaped") and outcome or "stale"', '"stale"')
 
     problems = await problems_of(explorer, Story("complete", completes, (), two))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scheduler import Context, Scheduler
-from scheduler.loop import PATIENCE
+from scheduler.exchange import PATIENCE
 from taskqueue import TaskQueue, TaskSpec, TaskState
 from tests.servers import RealServer
 

@@ -126,6 +126,21 @@ async def test_nothing_to_claim_is_said(scene: Scene) -> None:
 # The same request again --------------------------------------------------------------------------
 
 
+async def test_of_two_claims_under_way_each_is_remembered(scene: Scene) -> None:
+    """Both replies were lost: each repeat brings the tasks of its own request, in either order."""
+    await scene.enqueue("a", "b", "c", "d", "e")
+    for number, name in enumerate(["r1", "r2"]):
+        await scene.claim(limit=2, request=name, number=number)
+    before = scene.snapshot()
+
+    second = await scene.claim(limit=2, request="r2", number=1)
+    first = await scene.claim(limit=2, request="r1", number=0)
+
+    assert [(task.id, task.token) for task in first.tasks] == [("a", "1-r1"), ("b", "1-r1")]
+    assert [(task.id, task.token) for task in second.tasks] == [("c", "1-r2"), ("d", "1-r2")]
+    assert scene.snapshot() == before
+
+
 async def test_the_same_request_gets_the_same_tasks(scene: Scene) -> None:
     """The reply was lost: the repeat brings the same tasks and tokens, and nothing changes."""
     await scene.enqueue("a", "b", "c")
