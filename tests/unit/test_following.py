@@ -65,7 +65,7 @@ class Sprint(Bench):
         self.outcomes.when_many = self.loop.follow
 
     async def fill(self) -> None:
-        """Let the first claim take all slots: half of its tasks end, and the rest runs beside their report."""
+        """Let the first claim take all slots: half ends, the rest runs beside that report."""
         await until(lambda: self.slow.under_way == [0])
         self.slow.answer()
 
