@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from scheduler.outcomes import Batch
 from scheduler.work import Work
+from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Claim, ClaimRequest, Ended
 
 T = TypeVar("T")
@@ -53,12 +54,14 @@ class Exchange:
         request: What it claims; None if nothing.
         sent_at: When it began, on the monotonic clock.
         answer: Makes its calls and returns their answers; a task if it has begun already.
+        answered: Set when that has returned.
     """
 
     batch: Batch
     request: ClaimRequest | None
     sent_at: float
     answer: Coroutine[Any, Any, Answer] | asyncio.Task[Answer]
+    answered: asyncio.Event
 
     def start(self) -> None:
         """Begin before anybody awaits the answer."""
@@ -72,15 +75,45 @@ class Exchange:
             self.answer.close()
 
 
-async def exchange(store: Work, insist: Insist, batch: Batch, request: ClaimRequest | None) -> Answer:
-    """Report *batch*; the call that reports completions also makes the claim."""
+async def exchange(
+    store: Work,
+    insist: Insist,
+    batch: Batch,
+    request: ClaimRequest | None,
+    after: asyncio.Event | None = None,
+) -> Answer:
+    """Report *batch*; the call that reports completions also makes the claim.
+
+    Args:
+        store: The queue, or its partitions.
+        insist: Repeats a call until it is answered.
+        batch: What is reported.
+        request: What is claimed; None if nothing.
+        after: Set when the exchange before this one has been answered. They are sent one after the other
+            on one connection; if that breaks, this one waits, so that claims stay in their order.
+    """
+    if after is not None:
+        try:
+            return await _calls(store, _once, batch, request, 0)
+        except ServerUnavailable:
+            await after.wait()
+    return await _calls(store, insist, batch, request, PATIENCE)
+
+
+async def _calls(
+    store: Work, insist: Insist, batch: Batch, request: ClaimRequest | None, patience: float
+) -> Answer:
     answer = Answer()
     if batch.failures:
-        answer.failures = await insist(lambda: store.fail(batch.failures, patience=PATIENCE))
+        answer.failures = await insist(lambda: store.fail(batch.failures, patience=patience))
     if batch.releases:
-        answer.releases = await insist(lambda: store.release(batch.releases, patience=PATIENCE))
+        answer.releases = await insist(lambda: store.release(batch.releases, patience=patience))
     if batch.completions or request is not None:
         answer.completions, answer.claim = await insist(
-            lambda: store.complete(batch.completions, request, patience=PATIENCE)
+            lambda: store.complete(batch.completions, request, patience=patience)
         )
     return answer
+
+
+async def _once(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()

@@ -68,7 +68,7 @@ class Heartbeat:
         self._lost = lost
         self._cancelled = cancelled
         self._random = random
-        self._extended_at = time.monotonic()
+        self._began_at = self._extended_at = time.monotonic()
 
     async def run_once(self) -> Extension:
         """Extend all leases that are due, and pass on what the server says of them.
@@ -76,7 +76,7 @@ class Heartbeat:
         Raises:
             ServerUnavailable: If the server gave no answer; nothing is known then.
         """
-        now = time.monotonic()
+        now = self._began_at = time.monotonic()
         # A copy is one step for the interpreter, so the thread that runs handlers cannot interfere.
         leases = [(run.id, run.token) for run in list(self._runs.values()) if self._is_due(run, now)]
         extension = await self._store.extend(
@@ -91,9 +91,14 @@ class Heartbeat:
         return extension
 
     def pause(self, result: Extension) -> float:
-        """Return the interval, less a little chance, so that workers do not beat together."""
+        """Return what is left of the interval, less a little chance, so that workers do not beat together.
+
+        Beats *begin* an interval apart. One that was held up by an outage is followed by the next at once:
+        what was too young for it has waited as long.
+        """
         del result
-        return self._interval * self._random.uniform(0.9, 1.0)
+        beat = self._interval * self._random.uniform(0.9, 1.0)
+        return max(0.0, self._began_at + beat - time.monotonic())
 
     def _is_due(self, run: Run, now: float) -> bool:
         if self._is_here is not None and not self._is_here(run):

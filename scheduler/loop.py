@@ -214,7 +214,7 @@ class ClaimLoop:
             return tick
         current = self._under_way[0]
         answer = await self._starter.beside(current.answer)
-        self._under_way.popleft()
+        self._under_way.popleft().answered.set()
         batch, request, claim = current.batch, current.request, answer.claim
         self._answered(tick, batch.failures, answer.failures)
         self._answered(tick, batch.releases, answer.releases)
@@ -249,8 +249,9 @@ class ClaimLoop:
             return False
         if request is not None:
             self._slots.ask(request.slots, request.limit)
-        answer = exchange(self._store, self._insist, batch, request)
-        self._under_way.append(Exchange(batch, request, time.monotonic(), answer))
+        before = self._under_way[0].answered if self._under_way else None
+        answer = exchange(self._store, self._insist, batch, request, before)
+        self._under_way.append(Exchange(batch, request, time.monotonic(), answer, asyncio.Event()))
         return True
 
     def _request(self) -> ClaimRequest | None:

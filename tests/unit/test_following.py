@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scheduler.loop import Summary
+from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Claim, ClaimRequest, Completion, Ended
 from tests.unit.fake_store import FakeStore
 from tests.unit.loop_bench import Bench, Gate, until
@@ -30,6 +31,7 @@ class SlowStore(FakeStore):
         self.under_way: list[int] = []
         self.most = 0
         self._answers: list[asyncio.Event] = []
+        self._refused: set[asyncio.Event] = set()
 
     async def complete(
         self, completions: Sequence[Completion], claim: ClaimRequest | None = None, **options: Any
@@ -40,7 +42,15 @@ class SlowStore(FakeStore):
         self.under_way.append(len(completions))
         self.most = max(self.most, len(self.under_way))
         await gate.wait()
+        if gate in self._refused:
+            raise ServerUnavailable("its connection was lost")
         return await super().complete(completions, claim, **options)
+
+    def refuse(self) -> None:
+        """Let the newest call fail, as if its connection was lost."""
+        self.under_way.pop()
+        self._refused.add(self._answers[-1])
+        self._answers.pop().set()
 
     def answer(self) -> None:
         """Answer the oldest call."""
@@ -165,6 +175,31 @@ async def test_what_comes_after_a_stop_goes_back() -> None:
         assert await run == Summary(claimed=2 * SLOTS, completed=SLOTS, released=SLOTS)
     assert len(bench.ran) == SLOTS
     assert len(bench.slow.claims) == 3
+
+
+async def test_a_second_call_that_fails_waits_for_the_first() -> None:
+    """A connection broke under both: made again at once, the second claim could get the better tasks."""
+    bench = Sprint(1000)
+    bench.follows()
+    async with bench.running() as run:
+        await bench.fill()
+        await until(lambda: len(bench.slow.under_way) == 2)
+        bench.slow.refuse()
+        await until(lambda: bench.slow.under_way == [SLOTS // 2])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert bench.slow.under_way == [SLOTS // 2], "it waits"
+
+        bench.slow.answer()
+        await until(lambda: bench.slow.under_way == [SLOTS // 2] * 2)
+        assert not bench.outage.is_on, "nobody was told of an outage"
+        bench.loop.stop(0)
+        bench.slow.answer()
+        bench.slow.answer()
+        summary = await run
+
+    assert bench.ran == [f"GROK{number}" for number in range(2 * SLOTS - SLOTS // 2)]
+    assert summary.completed == len(bench.ran)
 
 
 async def test_a_loop_that_is_cancelled_leaves_no_call_behind() -> None:

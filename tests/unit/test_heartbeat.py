@@ -74,6 +74,28 @@ async def test_what_was_claimed_just_now_is_left_for_the_next_beat() -> None:
     assert await bench.extended() == ["older"]
 
 
+async def test_a_beat_that_was_held_up_is_followed_by_the_next_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beats begin an interval apart: what was too young for a slow one is not left for an interval more."""
+    clock = [1000.0]
+    monkeypatch.setattr("scheduler.heartbeat.time.monotonic", lambda: clock[0])
+    bench = Bench()
+    extend = bench.store.extend
+
+    async def after(seconds: float) -> float:
+        async def slowly(*arguments: Any, **options: Any) -> Any:
+            clock[0] += seconds
+            return await extend(*arguments, **options)
+
+        monkeypatch.setattr(bench.store, "extend", slowly)
+        return bench.heartbeat.pause(await bench.heartbeat.run_once())
+
+    assert 4.5 <= await after(0) <= 5
+    assert 2.5 <= await after(2) <= 3
+    assert await after(6) == 0
+
+
 async def test_without_tasks_the_beat_still_shows_that_the_worker_lives() -> None:
     """An empty call."""
     assert await Bench().extended() == []
