@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from random import Random
+from typing import Any
 
 import pytest
 
