@@ -82,13 +82,12 @@ def library(name: str, shebang: str, parts: tuple[tuple[str, str], ...]) -> Libr
         for statement in statements:
             _sort(statement, names, definitions, piece)
         if piece:
-            pieces.append(
-                f"local function piece_{len(pieces) + 1}() -- {part}\n" + "\n".join(piece) + "\nend"
-            )
+            pieces.append(f"pieces[{len(pieces) + 1}] = function() -- {part}\n" + "\n".join(piece) + "\nend")
     if len(set(names)) < len(names):
         twice = sorted({each for each in names if names.count(each) > 1})
         raise FunctionError(f"{name}: declared twice in its parts: {', '.join(twice)}")
-    body = "\n".join([*_declarations(names), *definitions, *pieces])
+    # Lua allows 200 local variables: the pieces share one.
+    body = "\n".join([*_declarations(names), *definitions, "local pieces = {}", *pieces])
     flags = _FLAGS.search(shebang)
     told = ", ".join(f"'{flag}'" for flag in flags["flags"].split(",")) if flags else ""
     digest = sha1((body + told).encode(), usedforsecurity=False).hexdigest()
@@ -135,7 +134,7 @@ def _declarations(names: Sequence[str]) -> list[str]:
 
 
 def _registration(title: str, pieces: int, flags: str) -> str:
-    run = " or ".join(f"piece_{number}()" for number in range(1, pieces + 1))
+    run = " or ".join(f"pieces[{number}]()" for number in range(1, pieces + 1))
     return (
         f"redis.register_function{{\n  function_name = '{title}',\n  flags = {{ {flags} }},\n"
         f"  callback = function(keys_given, arguments)\n    KEYS, ARGV = keys_given, arguments\n"

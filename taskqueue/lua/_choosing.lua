@@ -17,7 +17,12 @@ local function next_lane(want)
   end
   local group = want.entries[want.at]
   if group then
-    heap_push({ want = want, group = group, rank = tonumber(want.entries[want.at + 1]), head = math.huge })
+    local rank = tonumber(want.entries[want.at + 1])
+    -- Every field is named here: a table that grows later is built again and again.
+    heap_push({
+      want = want, group = group, rank = rank, indexed = rank, head = math.huge, next_head = false, priority = 0,
+      lane = false, tasks = false, at = 1, read = 0, window = 0, size = 0, taken = 0, is_closed = false,
+    })
     want.at = want.at + 2
   end
 end
@@ -25,6 +30,7 @@ end
 local function read_window(entry)
   local from = entry.read
   local size = min(entry.window, limit_of_claim - #taken)
+  entry.size = size * 2
   entry.tasks = call("ZREVRANGE", entry.lane.ready, from, from + size - 1, "WITHSCORES")
   entry.read = from + size
   entry.window = entry.window * 2
@@ -59,14 +65,13 @@ local function open_lane(entry)
   else
     tenant.virtual = 0
   end
-  entry.lane, entry.taken, entry.read, entry.tasks, entry.at = lane, 0, 0, {}, 1
+  entry.lane, entry.tasks = lane, {}
   -- Alone, it will be read in one go; among many, a little at a time.
   entry.window = max(2, math.ceil((limit_of_claim - #taken) / (#heap + 1)))
   opened[#opened + 1] = entry
-  local indexed = entry.rank
   local has_tasks = rank_entry(entry)
   -- An index that does not tell the truth is mended.
-  lane.is_changed = lane.is_changed or not has_tasks or entry.rank ~= indexed
+  lane.is_changed = lane.is_changed or not has_tasks or entry.rank ~= entry.indexed
   return has_tasks
 end
 

@@ -1,75 +1,5 @@
 -- Claims: lends what was chosen to one worker, or gives a repeated request the same tasks again.
 local PROMOTE_AT_CLAIM = 200
-local REPLY_BYTES = 4194304
-local RECORDS_A_LOOK = 16
-
--- Gives back what does not fit into one reply: always the tail of its lane.
-local function untake_from(first)
-  for index = #taken, first, -1 do
-    local entry = taken[index].entry
-    entry.taken = entry.taken - 1
-    if taken[index].hold then
-      -- Its tenant may wait for just this hold, which no end would ever give back: the next claim looks.
-      local tenant = entry.lane.tenant
-      tenant.held = tenant.held - taken[index].hold
-      tenant.waits, waiting[tenant] = false, nil
-    end
-    if taken[index].provider then
-      taken[index].provider.left = taken[index].provider.left + 1
-    end
-    if policy.virtual then
-      entry.lane.tenant.virtual = entry.lane.tenant.virtual - service_cost(entry.lane.tenant)
-    end
-    taken[index] = nil
-  end
-end
-
--- What most tasks have not had: a run. One command says so of all.
-local function read_runs(count)
-  local names = {}
-  for index = 1, count do
-    names[index] = taken[index].run
-  end
-  local known = 0
-  for first = 1, count, CHUNK do
-    known = known + call("EXISTS", unpack(names, first, min(first + CHUNK - 1, count)))
-  end
-  if known == 0 then
-    return
-  end
-  for index = 1, count do
-    local task = taken[index]
-    local run = call("HMGET", task.run, "attempt", "deliveries", "crashes")
-    if run[2] then
-      task.attempt = tonumber(run[1] or 0) + 1
-      task.deliveries = tonumber(run[2]) + 1
-      task.crashes = tonumber(run[3] or 0)
-    end
-  end
-end
-
-local function read_taken()
-  local bytes, names = 0, {}
-  for index, task in ipairs(taken) do
-    names[index] = keys.task .. task.id
-  end
-  for first = 1, #names, RECORDS_A_LOOK do
-    local last = min(first + RECORDS_A_LOOK - 1, #names)
-    local records = call("MGET", unpack(names, first, last))
-    for index = first, last do
-      local record = records[index - first + 1]
-      taken[index].record = record
-      bytes = bytes + #(record or "")
-      if bytes > REPLY_BYTES and index > 1 then
-        untake_from(index)
-        read_runs(#taken)
-        return
-      end
-    end
-  end
-  read_runs(#taken)
-end
-
 local function write_task(task, tenant, worker, token)
   task.token = token
   local run = task.run
@@ -97,7 +27,12 @@ local function write_claim(worker, request, claims, lease)
     -- What was taken is the top of the lane: tasks that are ended have left it already.
     if entry.taken > 0 then
       call("ZPOPMAX", entry.lane.ready, entry.taken)
-      entry.lane.is_changed = true
+      local lane, head = entry.lane, entry.tasks[entry.at + 1]
+      lane.is_changed = true
+      -- What has been read of it says mostly which task is first when these are gone.
+      if #broke == 0 and (head or #entry.tasks < entry.size) then
+        lane.seen, entry.next_head = entry, head
+      end
     end
   end
   for index = 1, #taken do

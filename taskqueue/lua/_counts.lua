@@ -33,6 +33,17 @@ local function tally(key, field, by)
   fields[field] = (fields[field] or 0) + by
 end
 
+-- The slots of a type or tenant that are used. Mostly the script has read how many there were.
+local used_changed = {}
+local function count_used(limited, by)
+  limited.used = limited.used + by
+  if not limited.is_read then
+    tally(limited.limit, "used", by)
+  elseif by ~= 0 then
+    used_changed[limited] = true
+  end
+end
+
 local function tally_lane(lane)
   local type, tenant, count_type = lane.type, lane.tenant, lane.kind.count
   for priority, by in pairs(lane.queued) do
@@ -43,13 +54,39 @@ local function tally_lane(lane)
   end
   tally(count_type, "delayed", lane.delayed)
   tally(tenant.count, "delayed:" .. type, lane.delayed)
-  tally(lane.kind.limit, "used", lane.processing)
+  count_used(lane.kind, lane.processing)
   tally(tenant.count, "processing:" .. type, lane.processing)
   local slots = lane.held + (lane.reserved and 0 or lane.processing)
-  tally(tenant.limit, "used", slots)
-  lane.kind.used = lane.kind.used + lane.processing
-  tenant.used = tenant.used + slots
+  count_used(tenant, slots)
   lane.queued, lane.delayed, lane.processing, lane.held, lane.is_counted = {}, 0, 0, 0, false
+end
+
+-- One field is changed by one command, several by one look and one command for those that stay and for
+-- those that go.
+local function write_fields(key, fields)
+  local names = {}
+  for field, by in pairs(fields) do
+    if by ~= 0 then
+      names[#names + 1] = field
+    end
+  end
+  if #names == 1 then
+    if call("HINCRBY", key, names[1], fields[names[1]]) == 0 then
+      call("HDEL", key, names[1])
+    end
+  elseif #names > 1 then
+    local stored, kept, gone = call("HMGET", key, unpack(names)), {}, {}
+    for index, name in ipairs(names) do
+      local value = tonumber(stored[index] or 0) + fields[name]
+      if value == 0 then
+        gone[#gone + 1] = name
+      else
+        kept[#kept + 1], kept[#kept + 2] = name, value
+      end
+    end
+    send("HSET", key, kept)
+    send("HDEL", key, gone)
+  end
 end
 
 local function write_tallies()
@@ -59,11 +96,14 @@ local function write_tallies()
     end
   end
   for key, fields in pairs(tallies) do
-    for field, by in pairs(fields) do
-      if by ~= 0 and call("HINCRBY", key, field, by) == 0 then
-        call("HDEL", key, field)
-      end
+    write_fields(key, fields)
+  end
+  for limited in pairs(used_changed) do
+    if limited.used == 0 then
+      call("HDEL", limited.limit, "used")
+    else
+      call("HSET", limited.limit, "used", limited.used)
     end
   end
-  tallies = {}
+  tallies, used_changed = {}, {}
 end

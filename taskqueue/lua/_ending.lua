@@ -11,7 +11,7 @@ local finished_tenants = {}
 -- Plan half of the delivery of a task's end.
 local function plan_delivery(header, sequence)
   header.hook_lane = lane_of(WEBHOOK, "_" .. header.lane.tenant.name .. "." .. header.hook)
-  touch_lane(header.hook_lane)
+  plan_place(header.hook_lane)
   probe("string", keys.task .. "_hook-" .. text(sequence))
   probe("set", keys.types)
   probe("set", keys.tenants)

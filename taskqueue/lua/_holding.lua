@@ -32,8 +32,8 @@ local function is_cancelled(claim)
   return claim.is_cancelled
 end
 
--- Plan half of the end of a lease, whatever the outcome.
-local function plan_return(claim)
+-- Plan half of the end of a lease; `may_go_back`: into the queue.
+local function plan_return(claim, may_go_back)
   if claim.provider then
     plan_room(provider_named(claim.provider))
   end
@@ -41,7 +41,11 @@ local function plan_return(claim)
   if not lane.is_returned then
     lane.is_returned = true
     probe("zset", keys.leased)
-    plan_place(lane, true)
+    if may_go_back then
+      plan_place(lane, true)
+    else
+      touch_lane(lane)
+    end
     probe("zset", lane.tenant.finished)
   end
 end

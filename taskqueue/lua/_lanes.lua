@@ -71,6 +71,7 @@ local function lane_of(type, group)
       is_touched = false,
       is_changed = false,
       is_counted = false,
+      seen = false,
       queued = {},
       delayed = 0,
       processing = 0,
@@ -146,7 +147,6 @@ local function touch_one(lane)
     lane.is_touched = true
     touched[#touched + 1] = lane
     touch_type(lane.kind)
-    probe("zset", lane.ready)
     probe("hash", lane.kind.count)
     probe("hash", lane.tenant.count)
   end
@@ -159,12 +159,15 @@ local function touch_family(tenant)
     return
   end
   for _, type in ipairs(all_types()) do
-    touch_one(lane_of(type, tenant.name))
-    touch_one(lane_of(type, tenant.name .. RESERVED))
+    for _, group in ipairs({ tenant.name, tenant.name .. RESERVED }) do
+      touch_one(lane_of(type, group))
+      probe("zset", lane_of(type, group).ready)
+    end
   end
 end
 
--- Plan half of whatever changes a lane. Reads the lane's type and tenant.
+-- Plan half of whatever changes a lane. Reads the lane's type and tenant; whoever adds or takes tasks
+-- reads or probes `ready` besides.
 local function touch_lane(lane)
   if lane.is_touched then
     return
@@ -209,8 +212,13 @@ end
 local function lane_refresh(lane)
   local tenant, kind, group = lane.tenant, lane.kind, lane.group
   read_tenant(tenant)
-  local head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
-  local stored = call("ZSCORE", kind.index, group)
+  local seen, head, stored = lane.seen, nil, nil
+  if seen then
+    head, stored, lane.seen = seen.next_head, seen.indexed, false
+  else
+    head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
+    stored = call("ZSCORE", kind.index, group)
+  end
   local is_parked = tenant.is_paused or tenant.waits or (room_of(tenant) <= 0 and not lane.reserved)
   if not head or is_parked then
     if stored then

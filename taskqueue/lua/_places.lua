@@ -4,6 +4,7 @@ local additions, due_lanes = {}, {}
 -- Plan half: reads whatever putting the task somewhere will write.
 local function plan_place(lane, may_be_delayed)
   touch_lane(lane)
+  probe("zset", lane.ready)
   if may_be_delayed then
     probe("zset", lane.tenant.delayed)
     probe("zset", keys.due)

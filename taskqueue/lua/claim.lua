@@ -30,5 +30,5 @@ MOVES
 COST
   O(types + log lanes) and O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending promoting heap affording providers routing choosing claiming
+-- include: base keys meta policy lanes counts record places ending promoting heap affording providers routing choosing fetching claiming
 return claim_tasks(3, KEYS[2])

@@ -22,7 +22,7 @@ MOVES
 COST
   O(log n) a task
 ]]
--- include: base keys meta policy lanes counts record places ending providers routing judging credits holding promoting heap affording choosing claiming
+-- include: base keys meta policy lanes counts record places ending providers routing judging credits holding promoting heap affording choosing fetching claiming
 local count = tonumber(ARGV[3])
 
 -- Plan

@@ -82,7 +82,7 @@ for index = 1, band_count do
   local lane = lane_of(ARGV[at], ARGV[at + 1])
   -- By the text with which tasks name it.
   bands[text(index)] = { lane = lane, priority = tonumber(ARGV[at + 2]) }
-  touch_lane(lane)
+  plan_place(lane)
   lane.tenant.room = room_of(lane.tenant)
   lane.tenant.funds = lane.tenant.is_metered and lane.tenant.balance or math.huge
   -- What has counters is known already: types stay, and a tenant goes only when it has none left.

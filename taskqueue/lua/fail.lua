@@ -29,7 +29,7 @@ for index = 1, (#ARGV - 2) / 4 do
   outcome = outcome or seen[id]
   if not outcome then
     claim.value = ARGV[at + 2]
-    plan_return(claim)
+    plan_return(claim, true)
     failed[#failed + 1] = claim
     local backoff = tonumber(match(what, "^retry:(%d+)$"))
     if what == "cancelled" or is_cancelled(claim) then

@@ -66,7 +66,7 @@ for _, id in ipairs(expired) do
   else
     claim.crashes = tonumber(run[2] or 0) + 1
     claims[#claims + 1] = claim
-    plan_return(claim)
+    plan_return(claim, true)
     if is_cancelled(claim) or claim.crashes >= crashes_allowed then
       ends[id] = claim.header
     end

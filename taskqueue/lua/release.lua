@@ -30,7 +30,7 @@ for index = 1, (#ARGV - 3) / 3 do
   local claim, outcome = read_claim(id, ARGV[at + 1])
   outcome = outcome or seen[id]
   if not outcome then
-    plan_return(claim)
+    plan_return(claim, true)
     released_here[#released_here + 1] = claim
     outcome = is_cancelled(claim) and "cancelled" or "released"
     if outcome == "cancelled" then

@@ -208,6 +208,17 @@ def test_the_name_of_a_library_tells_its_version(name: str, rule: str) -> None:
     assert ("'allow-oom'" in script.library.code) == ("allow-oom" in script.source.split("\n")[0])
 
 
+@pytest.mark.parametrize("name", sorted(AS_FUNCTIONS))
+@pytest.mark.parametrize("rule", POLICIES)
+def test_servers_take_the_library(server: RealServer, name: str, rule: str) -> None:
+    """One that they refuse (for more than 200 local variables, say) would be a slow script without a word."""
+    made = load(name, policy(rule).lua).library
+    assert made is not None
+
+    with server.client() as client:
+        assert client.execute_command("FUNCTION", "LOAD", "REPLACE", made.code) == made.name.encode()
+
+
 def test_two_variables_of_one_name_are_refused() -> None:
     """They would be one, and functions made for the first would see the second."""
     with pytest.raises(FunctionError, match=r"twice.*: count"):
@@ -219,6 +230,6 @@ def test_values_of_variables_are_set_at_every_call_and_constants_once() -> None:
     parts = (("a", 'local NAMES = { a = "A" }\nlocal seen, rest = {}, nil\nlocal later'),)
     made = library("x", "#!lua", parts)
 
-    before, _, piece = made.code.partition("local function piece_1()")
+    before, _, piece = made.code.partition("pieces[1] = function()")
     assert 'NAMES = { a = "A" }' in before
     assert "seen, rest = {}, nil\nlater = nil" in piece
