@@ -212,13 +212,13 @@ end
 local function lane_refresh(lane)
   local tenant, kind, group = lane.tenant, lane.kind, lane.group
   read_tenant(tenant)
-  local seen, head, stored = lane.seen, nil, nil
-  if seen then
-    head, stored, lane.seen = seen.next_head, seen.indexed, false
-  else
-    head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2]
-    stored = call("ZSCORE", kind.index, group)
-  end
+  local seen = lane.seen
+    or {
+      next_head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2],
+      indexed = call("ZSCORE", kind.index, group),
+    }
+  lane.seen = false
+  local head, stored = seen.next_head, seen.indexed
   local is_parked = tenant.is_paused or tenant.waits or (room_of(tenant) <= 0 and not lane.reserved)
   if not head or is_parked then
     if stored then
