@@ -20,7 +20,7 @@ local function next_lane(want)
     local rank = tonumber(want.entries[want.at + 1])
     -- Every field is named here: a table that grows later is built again and again.
     heap_push({
-      want = want, group = group, rank = rank, indexed = rank, head = math.huge, next_head = false, priority = 0,
+      want = want, group = group, rank = rank, indexed = rank, head = math.huge, priority = 0,
       lane = false, tasks = false, at = 1, read = 0, window = 0, size = 0, taken = 0, is_closed = false,
     })
     want.at = want.at + 2

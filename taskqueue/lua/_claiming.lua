@@ -31,7 +31,7 @@ local function write_claim(worker, request, claims, lease)
       lane.is_changed = true
       -- What has been read of it says mostly which task is first when these are gone.
       if #broke == 0 and (head or #entry.tasks < entry.size) then
-        lane.seen, entry.next_head = entry, head
+        lane.seen = { head or false, entry.indexed }
       end
     end
   end

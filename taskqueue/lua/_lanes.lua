@@ -213,12 +213,9 @@ local function lane_refresh(lane)
   local tenant, kind, group = lane.tenant, lane.kind, lane.group
   read_tenant(tenant)
   local seen = lane.seen
-    or {
-      next_head = call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2],
-      indexed = call("ZSCORE", kind.index, group),
-    }
+    or { call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2] or false, call("ZSCORE", kind.index, group) }
+  local head, stored = seen[1], seen[2]
   lane.seen = false
-  local head, stored = seen.next_head, seen.indexed
   local is_parked = tenant.is_paused or tenant.waits or (room_of(tenant) <= 0 and not lane.reserved)
   if not head or is_parked then
     if stored then
