@@ -128,15 +128,19 @@ class Cluster(Place):
         await until(self._agrees, "all nodes agree", _FORMING)
         await until(self._is_in_sync, "all replicas are in sync", _FORMING)
 
-    async def replaced(self, queue: str, primary: RealServer) -> None:
-        """Return when another node has the slot of the queue, as the others see it."""
+    async def replaced(self, queue: str, primary: RealServer, within: float = _FORMING) -> None:
+        """Return when another node has the slot of the queue, as the others see it.
+
+        Raises:
+            LaboratoryError: If none has it after *within* seconds.
+        """
 
         def is_replaced() -> bool:
             return all(
                 self._owner(node, queue) is not primary for node in self._living() if node is not primary
             )
 
-        await until(is_replaced, "another node has the slot", _FORMING)
+        await until(is_replaced, "another node has the slot", within)
 
     async def move(self, queue: str, target: RealServer, dice: Random, longest_pause: float) -> None:
         """Move the queue's slot to another primary, key by key, with pauses in between."""

@@ -109,13 +109,13 @@ class Laboratory:
         await worker.ready()
         return worker
 
-    async def supervised_worker(self) -> Process:
+    async def supervised_worker(self, *words: str) -> Process:
         """Start a worker, again if it ends before it claims, as one does that finds no server."""
         for _ in range(_STARTS):
             with suppress(LaboratoryError):
-                return await self.add_worker()
+                return await self.add_worker(*words)
             self.forget_last_worker()
-        return await self.add_worker()
+        return await self.add_worker(*words)
 
     async def add_producer(self, *words: str, environment: dict[str, str] | None = None) -> Process:
         """Start a producer, and return when it offers tasks."""

@@ -24,7 +24,8 @@ async def kill(laboratory: Laboratory, dice: Random) -> None:
         laboratory.kill_worker(worker)
     else:
         passed = dice.randint(1, 30)
-        worker = await laboratory.add_worker(f"--die-at={dice.choice(_POINTS)}", f"--die-after={passed}")
+        point = dice.choice(_POINTS)
+        worker = await laboratory.supervised_worker(f"--die-at={point}", f"--die-after={passed}")
         await worker.ended()
         laboratory.kill_worker(worker)
     laboratory.fault("kill", begin, repeats=[worker.name])
