@@ -38,5 +38,5 @@ async def _rate(bench: Bench, processes: int, concurrency: int) -> Result:
         values=tuple((tasks - 1) / run.started for run in runs),
         tasks=tasks,
         also=also,
-        goal=Goal("at least", 30_000) if processes == 1 and concurrency == bench.concurrency[0] else None,
+        goal=Goal("at least", 45_000) if processes == 1 and concurrency == bench.concurrency[0] else None,
     )

@@ -67,7 +67,7 @@ local function open_lane(entry)
   end
   entry.lane, entry.tasks = lane, {}
   -- Alone, it will be read in one go; among many, a little at a time.
-  entry.window = max(2, math.ceil((limit_of_claim - #taken) / (#heap + 1)))
+  entry.window = max(2, math.ceil((limit_of_claim - #taken) / #heap))
   opened[#opened + 1] = entry
   local has_tasks = rank_entry(entry)
   -- An index that does not tell the truth is mended.
@@ -149,10 +149,12 @@ local function choose_tasks()
     if entry.want.open <= 0 or (entry.want.chain and not open_provider(entry.want.chain)) then
       heap_pop()
     elseif not entry.tasks then
-      heap_pop()
+      -- The next lane of its type is no better, so this one is still on top.
       next_lane(entry.want)
       if open_lane(entry) then
-        heap_push(entry)
+        heap_sift_down()
+      else
+        heap_pop()
       end
     elseif entry.lane.tenant.room <= 0 and not entry.lane.reserved then
       heap_pop()

@@ -52,10 +52,14 @@ local function tally_lane(lane)
     tally(tenant.count, "queued:" .. type .. ":" .. name, by)
     tally(tenant.count, "queued", by)
   end
-  tally(count_type, "delayed", lane.delayed)
-  tally(tenant.count, "delayed:" .. type, lane.delayed)
+  if lane.delayed ~= 0 then
+    tally(count_type, "delayed", lane.delayed)
+    tally(tenant.count, "delayed:" .. type, lane.delayed)
+  end
   count_used(lane.kind, lane.processing)
-  tally(tenant.count, "processing:" .. type, lane.processing)
+  if lane.processing ~= 0 then
+    tally(tenant.count, "processing:" .. type, lane.processing)
+  end
   local slots = lane.held + (lane.reserved and 0 or lane.processing)
   count_used(tenant, slots)
   lane.queued, lane.delayed, lane.processing, lane.held, lane.is_counted = {}, 0, 0, 0, false
