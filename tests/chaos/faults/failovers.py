@@ -19,8 +19,8 @@ _BEFORE = 2.0
 """Seconds before the death of a master whose writes may not have reached a replica."""
 _CUT = 2.0  # seconds for which replicas get nothing
 _ASKED, _ASKED_AGAIN = 4, 6.0
-"""A failover on request is given up by its servers after 5 seconds, for one if it follows another closely: primaries
-vote for the replicas of one of them only every two time-outs. So operators ask again."""
+"""A failover on request is given up by its servers after 5 seconds, for one if it follows another closely:
+primaries vote for the replicas of one of them only every two time-outs. So operators ask again."""
 
 
 def sentinels_of(laboratory: Laboratory) -> SentinelSet:
