@@ -92,27 +92,36 @@ async def exchange(
         after: Set when the exchange before this one has been answered. They are sent one after the other
             on one connection; if that breaks, this one waits, so that claims stay in their order.
     """
+    answer = Answer()
     if after is not None:
         try:
-            return await _calls(store, _once, batch, request, 0)
+            await _fill(answer, store, _once, batch=batch, request=request, patience=0)
         except ServerUnavailable:
             await after.wait()
-    return await _calls(store, insist, batch, request, PATIENCE)
+        else:
+            return answer
+    await _fill(answer, store, insist, batch=batch, request=request, patience=PATIENCE)
+    return answer
 
 
-async def _calls(
-    store: Work, insist: Insist, batch: Batch, request: ClaimRequest | None, patience: float
-) -> Answer:
-    answer = Answer()
-    if batch.failures:
+async def _fill(
+    answer: Answer,
+    store: Work,
+    insist: Insist,
+    *,
+    batch: Batch,
+    request: ClaimRequest | None,
+    patience: float,
+) -> None:
+    """Make the calls whose answers are not there yet."""
+    if batch.failures and not answer.failures:
         answer.failures = await insist(lambda: store.fail(batch.failures, patience=patience))
-    if batch.releases:
+    if batch.releases and not answer.releases:
         answer.releases = await insist(lambda: store.release(batch.releases, patience=patience))
     if batch.completions or request is not None:
         answer.completions, answer.claim = await insist(
             lambda: store.complete(batch.completions, request, patience=patience)
         )
-    return answer
 
 
 async def _once(call: Callable[[], Awaitable[T]]) -> T:

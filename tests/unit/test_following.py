@@ -11,7 +11,7 @@ import pytest
 from scheduler.loop import Summary
 from taskqueue.errors import ServerUnavailable
 from taskqueue.store import Claim, ClaimRequest, Completion, Ended
-from tests.unit.fake_store import FakeStore
+from tests.unit.fake_store import FakeStore, claimed_task
 from tests.unit.loop_bench import Bench, Gate, until
 
 MANY = 32
@@ -200,6 +200,28 @@ async def test_a_second_call_that_fails_waits_for_the_first() -> None:
 
     assert bench.ran == [f"GROK{number}" for number in range(2 * SLOTS - SLOTS // 2)]
     assert summary.completed == len(bench.ran)
+
+
+async def test_what_was_answered_before_it_failed_is_not_reported_again() -> None:
+    """By then the task may have been claimed anew, and the second report would be called stale."""
+    bench = Sprint(1000)
+    bench.follows()
+    async with bench.running() as run:
+        await bench.fill()
+        await until(lambda: len(bench.slow.under_way) == 2)
+        bench.outcomes.release(claimed_task(task_id="given-back"))
+        bench.slow.answer()
+        await until(lambda: len(bench.slow.under_way) == 2 and bench.slow.releases)
+        bench.slow.refuse()
+        bench.slow.answer()
+        await until(lambda: len(bench.slow.under_way) == 2)
+        bench.loop.stop(0)
+        while not run.done():
+            if bench.slow.under_way:
+                bench.slow.answer()
+            await asyncio.sleep(0)
+
+    assert [release.id for release in bench.slow.releases].count("given-back") == 1
 
 
 async def test_a_loop_that_is_cancelled_leaves_no_call_behind() -> None:
