@@ -220,11 +220,11 @@ class ClaimLoop:
         self._answered(tick, batch.releases, answer.releases)
         self._answered(tick, batch.completions, answer.completions)
         if request is not None:
+            assert claim is not None, "one was asked for"
             self._slots.answered(request.slots, request.limit)
-            if claim is not None:
-                tick.claims, tick.claimed = True, len(claim.tasks)
-                await self._start(claim, current.sent_at)
-                self._plan(request, claim)
+            tick.claims, tick.claimed = True, len(claim.tasks)
+            await self._start(claim, current.sent_at)
+            self._plan(request, claim)
         self._log(tick)
         return tick
 

@@ -177,6 +177,21 @@ async def test_what_comes_after_a_stop_goes_back() -> None:
     assert len(bench.slow.claims) == 3
 
 
+async def test_nothing_follows_when_it_was_stopped_meanwhile() -> None:
+    """Between the reason for a second call and its beginning lies a pass of the event loop."""
+    bench = Sprint(1000)
+    async with bench.running() as run:
+        await until(lambda: bench.slow.under_way == [0])
+        bench.outcomes.release(claimed_task(task_id="given-back"))
+        bench.loop.follow()
+        bench.loop.stop(60)
+        await asyncio.sleep(0)
+        assert bench.slow.under_way == [0]
+        bench.slow.answer()
+
+        assert await run == Summary(claimed=SLOTS, released=SLOTS + 1)
+
+
 async def test_a_second_call_that_fails_waits_for_the_first() -> None:
     """A connection broke under both: made again at once, the second claim could get the better tasks."""
     bench = Sprint(1000)
