@@ -2,8 +2,9 @@
 
 The first call of an idle batcher goes out in the same pass of the event loop, with all that were
 made in that pass; it never waits for company. While it is on its way, later ones gather, and go
-out together when it is back. There is one batch under way at a time, so entries reach the server
-in the order in which they were handed in.
+out together when it is back. Where two batches may be under way, many go out as two, one behind the
+other: while the server works on one of them, the callers of the other go on. They are sent in the
+order in which their entries were handed in.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ MOST_ENTRIES = 1000
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes that one call of a script may carry."""
 
+_MANY = 16
+"""Entries that are worth a batch while another one is under way."""
+
 _CANCEL_AGAIN_AFTER = 0.05  # seconds
 
 
@@ -40,6 +44,7 @@ class Batcher(Generic[EntryT, ResultT]):
         size: Bytes of an entry; None where they do not matter.
         most_entries: Entries of one batch.
         most_bytes: Bytes of one batch. An entry that is larger goes alone.
+        in_two: Whether two batches may be under way.
     """
 
     def __init__(
@@ -49,14 +54,16 @@ class Batcher(Generic[EntryT, ResultT]):
         size: Callable[[EntryT], int] | None = None,
         most_entries: int = MOST_ENTRIES,
         most_bytes: int = MOST_BYTES,
+        in_two: bool = False,
     ) -> None:
         self._send = send
+        self._in_two = in_two
         self._size = size
         self._most_entries = most_entries
         self._most_bytes = most_bytes
         self._waiting: deque[tuple[EntryT, asyncio.Future[ResultT]]] = deque()
-        self._sender: asyncio.Task[None] | None = None
-        self._is_sending = False
+        self._senders: set[asyncio.Task[None]] = set()
+        self._is_under_way = False
         self._is_closed = False
 
     def submit(self, entry: EntryT) -> asyncio.Future[ResultT]:
@@ -73,12 +80,20 @@ class Batcher(Generic[EntryT, ResultT]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ResultT] = loop.create_future()
         self._waiting.append((entry, future))
-        if not self._is_sending:
-            self._is_sending = True
+        if not self._senders:
             # Its first step runs after every callback that is ready now, so all that they submit
             # goes out in the first batch.
-            self._sender = loop.create_task(self._send_all())
+            self._start(loop)
+        elif self._may_have_another and self._is_under_way and len(self._waiting) == _MANY:
+            self._start(loop)
         return future
+
+    @property
+    def _may_have_another(self) -> bool:
+        return self._in_two and len(self._senders) == 1
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._senders.add(loop.create_task(self._send_all()))
 
     async def close(self, *, drain: bool = True) -> None:
         """Refuse new entries, and finish with those that were handed in.
@@ -87,33 +102,47 @@ class Batcher(Generic[EntryT, ResultT]):
             drain: Whether to wait for their results; else their callers get a `TaskQueueError`.
         """
         self._is_closed = True
-        if self._sender is None:
-            return
         if drain:
-            await asyncio.wait([self._sender])
+            while under_way := [sender for sender in self._senders if not sender.done()]:
+                await asyncio.wait(under_way)
         else:
-            await cancelled(self._sender)
-            # It has not done so itself if it was cancelled before its first step.
+            for sender in list(self._senders):
+                await cancelled(sender)
+            # They have not done so themselves if they were cancelled before their first step.
+            self._senders.clear()
             _break_off(self._waiting)
             self._waiting.clear()
 
     async def _send_all(self) -> None:
+        loop, own = asyncio.get_running_loop(), asyncio.current_task()
+        assert own is not None
         try:
             while self._waiting:
-                batch = self._take()
+                batch = self._take(halve=self._may_have_another)
+                if self._may_have_another and len(self._waiting) >= _MANY:
+                    self._start(loop)
                 if batch:
+                    self._is_under_way = True
                     await self._send_batch(batch)
         finally:
-            self._is_sending = False
-            # Only a cancelled sender leaves some.
-            _break_off(self._waiting)
-            self._waiting.clear()
+            self._senders.discard(own)
+            self._is_under_way = bool(self._senders)
+            if not self._senders:
+                # Only cancelled senders leave some.
+                _break_off(self._waiting)
+                self._waiting.clear()
 
-    def _take(self) -> list[tuple[EntryT, asyncio.Future[ResultT]]]:
-        """Return the next entries whose callers still wait, as many as one batch may have."""
+    def _take(self, *, halve: bool) -> list[tuple[EntryT, asyncio.Future[ResultT]]]:
+        """Return the next entries whose callers still wait, as many as one batch may have.
+
+        Args:
+            halve: Leave one half of many to a second batch.
+        """
         batch: list[tuple[EntryT, asyncio.Future[ResultT]]] = []
-        room = self._most_bytes
-        while self._waiting and len(batch) < self._most_entries:
+        room, most = self._most_bytes, self._most_entries
+        if halve and len(self._waiting) >= 2 * _MANY:
+            most = min(most, len(self._waiting) // 2)
+        while self._waiting and len(batch) < most:
             entry, future = self._waiting[0]
             if not future.done():
                 if self._size is not None:

@@ -87,7 +87,7 @@ class TaskQueue(OperatorCalls, CreditCalls):
             self._encode = partial(_marked, self._encode, options.mark)
         take = partial(store.enqueue, max_queued=options.max_queued)
         self._enqueuing: Batcher[Entry, Accepted] = Batcher(
-            partial(isolated, take), size=lambda entry: len(entry.blob)
+            partial(isolated, take), size=lambda entry: len(entry.blob), in_two=True
         )
         self._submissions = Submissions(store, self._encode, options.max_queued)
         self._fetching: Batcher[tuple[str, str], Task | None] = Batcher(partial(isolated, store.look))

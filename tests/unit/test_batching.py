@@ -54,6 +54,62 @@ async def test_calls_of_one_pass_of_the_loop_share_one_call() -> None:
     assert server.calls == [list(range(50))]
 
 
+async def test_many_go_out_as_two_batches_one_behind_the_other() -> None:
+    """While the server works on one half, the callers of the other go on."""
+    server = Server(slow=True)
+    batcher = Batcher(server, in_two=True)
+
+    results = asyncio.gather(*(batcher.submit(number) for number in range(50)))
+    await until_sent(server, 2)
+
+    assert server.calls == [list(range(25)), list(range(25, 50))]
+    server.go.set()
+    assert await results == [2 * number for number in range(50)]
+
+
+async def test_a_second_batch_leaves_when_it_is_worth_a_call_and_never_a_third() -> None:
+    """Sixteen are; they do not wait for the first batch, and the others do."""
+    server = Server(slow=True)
+    batcher = Batcher(server, in_two=True)
+    futures = [batcher.submit(0)]
+    await until_sent(server)
+
+    futures += [batcher.submit(number) for number in range(1, 16)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(server.calls) == 1
+    futures.append(batcher.submit(16))
+    await until_sent(server, 2)
+    futures += [batcher.submit(number) for number in range(17, 80)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert server.calls == [[0], list(range(1, 17))]
+    server.go.set()
+    assert await asyncio.gather(*futures) == [2 * number for number in range(80)]
+    assert server.calls[2] == list(range(17, 80))
+
+
+@pytest.mark.parametrize("drain", [True, False])
+async def test_closing_ends_both_batches(drain: bool) -> None:
+    """With their answers, or with an error for every caller."""
+    server = Server(slow=True)
+    batcher = Batcher(server, in_two=True)
+    futures = [batcher.submit(number) for number in range(50)]
+    await until_sent(server, 2)
+
+    closing = asyncio.ensure_future(batcher.close(drain=drain))
+    await asyncio.sleep(0)
+    if drain:
+        assert not closing.done()
+        server.go.set()
+    async with asyncio.timeout(5):
+        await closing
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+
+    assert sum(isinstance(answer, TaskQueueError) for answer in answers) == (0 if drain else 50)
+
+
 async def test_a_lone_call_does_not_wait_for_company() -> None:
     """It goes out in the next pass of the loop, which no timer delays."""
     server = Server(slow=True)
@@ -68,7 +124,7 @@ async def test_a_lone_call_does_not_wait_for_company() -> None:
 
 
 async def test_calls_made_while_one_is_under_way_go_together_afterwards() -> None:
-    """There is one call at a time, so that entries arrive in the order in which they were made."""
+    """Few of them are not worth a call beside it."""
     server = Server(slow=True)
     batcher = Batcher(server)
     first = batcher.submit(1)
