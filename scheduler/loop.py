@@ -34,7 +34,16 @@ from scheduler.starter import Starter
 from scheduler.waker import Waker, Wakers
 from scheduler.work import Work
 from taskqueue.errors import ServerUnavailable
-from taskqueue.store import Claim, ClaimedTask, ClaimRequest, Completion, Ended, Failure, Release
+from taskqueue.store import (
+    CALLS_AT_ONCE,
+    Claim,
+    ClaimedTask,
+    ClaimRequest,
+    Completion,
+    Ended,
+    Failure,
+    Release,
+)
 
 logger = logging.getLogger("scheduler.loop")
 
@@ -138,10 +147,10 @@ class ClaimLoop:
         self._lease = lease
         self._random = random
         # Tokens are made of this: even a server that lost its memory never sees one twice.
-        self._requests = (f"{uuid4().hex[:12]}.{number:x}" for number in count(1))
+        self._name = uuid4().hex[:12]
+        self._claims = count()
         self._counts: Counter[str] = Counter()
         self._under_way: deque[Exchange] = deque()
-        self._calls = count()
         self._is_abandoned = False
         self._claim_again = False
         self._empty_claims = 0
@@ -266,10 +275,11 @@ class ClaimLoop:
 
     def _claim_request(self, slots: dict[str, int], limit: int) -> ClaimRequest:
         lease_ms, chains = round(self._lease * 1000), self._slots.chains
-        request = ClaimRequest(self._worker, next(self._requests), slots, limit, lease_ms, chains)
-        # Of two that are under way each has its own number, and with it what the server remembers of it.
-        request.number = next(self._calls) % 2
-        return request
+        claim = next(self._claims)
+        name = f"{self._name}.{claim:x}"
+        # Of those that are under way each has its own number, and with it what the server remembers of it.
+        number = claim % CALLS_AT_ONCE
+        return ClaimRequest(self._worker, name, slots, limit, lease_ms, chains, number=number)
 
     def _answered(self, tick: Tick, reports: Sequence[Report], words: Sequence[Ended | None]) -> None:
         for report, word in zip(reports, words, strict=True):

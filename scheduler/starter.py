@@ -52,16 +52,14 @@ class Starter:
             claimed_at: When the claim was sent, on the monotonic clock.
             may_hold: False while another call is under way: then all of them run beside that one.
         """
-        first = tasks
-        if may_hold and len(tasks) >= _WORTH_HOLDING:
+        first, is_large = tasks, len(tasks) >= _WORTH_HOLDING
+        if is_large and may_hold:
             first = [] if self._outcomes else tasks[: len(tasks) // 2]
         self._start_all(first, claimed_at)
-        if not may_hold and len(tasks) >= _WORTH_HOLDING:
-            await asyncio.sleep(0)
-        if len(first) < len(tasks):
+        if is_large:
             # One pass of the event loop, in which the first quick ones end.
             await asyncio.sleep(0)
-            rest = tasks[len(first) :]
+        if rest := tasks[len(first) :]:
             if self._outcomes and not self.is_stopping:
                 self._hold(rest, claimed_at)
             else:

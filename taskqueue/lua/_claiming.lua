@@ -1,7 +1,6 @@
 -- Claims: lends what was chosen to one worker, or gives a repeated request the same tasks again.
 local PROMOTE_AT_CLAIM = 200
 local function write_task(task, tenant, worker, token)
-  task.token = token
   local run = task.run
   if task.hold then
     call("HSET", run, "hold", task.hold)
@@ -14,9 +13,8 @@ local function write_task(task, tenant, worker, token)
     call("HSET", run, "state", "PROCESSING", "token", token, "attempt", "1", "deliveries", "1",
       "worker", worker, "started_at", now)
   else
-    task.token = text(task.deliveries) .. sub(token, 2)
-    call("HSET", run, "state", "PROCESSING", "token", task.token, "attempt", task.attempt,
-      "deliveries", task.deliveries, "worker", worker)
+    call("HSET", run, "state", "PROCESSING", "token", text(task.deliveries) .. sub(token, 2),
+      "attempt", task.attempt, "deliveries", task.deliveries, "worker", worker)
   end
 end
 

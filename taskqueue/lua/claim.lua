@@ -4,7 +4,7 @@ claim: lend the best tasks of some types to one worker, in exact order. What is 
 
 KEYS
   meta     hash    settings of the queue
-  claims   string  the worker's last claim, for a repeat of the same request
+  claims   string  the last claim of one of the worker's calls at once, for a repeat of the same request
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock

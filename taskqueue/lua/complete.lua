@@ -4,7 +4,7 @@ complete: end tasks as COMPLETED and, in the same call, claim for the slots that
 
 KEYS
   meta     hash    settings of the queue
-  claims   string  the worker's last claim; read only when a claim is asked for
+  claims   string  as in claim.lua; read only when a claim is asked for
 ARGV
   prefix   str   of the queue's keys
   now      int   "" reads the server's clock

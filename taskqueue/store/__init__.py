@@ -32,9 +32,10 @@ from taskqueue.store.replies import (
     Repaired,
     Stats,
 )
-from taskqueue.store.working import WorkerVerbs
+from taskqueue.store.working import CALLS_AT_ONCE, WorkerVerbs
 
 __all__ = [
+    "CALLS_AT_ONCE",
     "CRASHES_ALLOWED",
     "MOST_BYTES",
     "MOST_TASKS",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from scheduler.loop import Summary
 from taskqueue.errors import ServerUnavailable
@@ -78,6 +80,28 @@ class Sprint(Bench):
         """Let the first claim take all slots: half ends, the rest runs beside that report."""
         await until(lambda: self.slow.under_way == [0])
         self.slow.answer()
+
+
+@asynccontextmanager
+async def two_under_way() -> AsyncIterator[tuple[Sprint, asyncio.Task[Summary]]]:
+    """Yield a loop, and its run, with two calls under way."""
+    bench = Sprint(1000)
+    bench.follows()
+    async with bench.running() as run:
+        await bench.fill()
+        await until(lambda: len(bench.slow.under_way) == 2)
+        yield bench, run
+
+
+Problems = list[dict[str, Any]]
+
+
+@pytest_asyncio.fixture
+async def problems() -> Problems:
+    """What the event loop's error handler is told."""
+    found: Problems = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+    return found
 
 
 async def test_it_leaves_while_the_first_is_not_answered() -> None:
@@ -163,11 +187,7 @@ async def test_a_partitioned_queue_has_one_call_under_way() -> None:
 
 async def test_what_comes_after_a_stop_goes_back() -> None:
     """Claims that were under way are answered yet; their tasks are released, and nothing is asked for."""
-    bench = Sprint(1000)
-    bench.follows()
-    async with bench.running() as run:
-        await bench.fill()
-        await until(lambda: len(bench.slow.under_way) == 2)
+    async with two_under_way() as (bench, run):
         bench.loop.stop(60)
         bench.slow.answer()
         bench.slow.answer()
@@ -194,11 +214,7 @@ async def test_nothing_follows_when_it_was_stopped_meanwhile() -> None:
 
 async def test_a_second_call_that_fails_waits_for_the_first() -> None:
     """A connection broke under both: made again at once, the second claim could get the better tasks."""
-    bench = Sprint(1000)
-    bench.follows()
-    async with bench.running() as run:
-        await bench.fill()
-        await until(lambda: len(bench.slow.under_way) == 2)
+    async with two_under_way() as (bench, run):
         bench.slow.refuse()
         await until(lambda: bench.slow.under_way == [SLOTS // 2])
         for _ in range(5):
@@ -219,11 +235,7 @@ async def test_a_second_call_that_fails_waits_for_the_first() -> None:
 
 async def test_what_was_answered_before_it_failed_is_not_reported_again() -> None:
     """By then the task may have been claimed anew, and the second report would be called stale."""
-    bench = Sprint(1000)
-    bench.follows()
-    async with bench.running() as run:
-        await bench.fill()
-        await until(lambda: len(bench.slow.under_way) == 2)
+    async with two_under_way() as (bench, run):
         bench.outcomes.release(claimed_task(task_id="given-back"))
         bench.slow.answer()
         await until(lambda: len(bench.slow.under_way) == 2 and bench.slow.releases)
@@ -239,15 +251,9 @@ async def test_what_was_answered_before_it_failed_is_not_reported_again() -> Non
     assert [release.id for release in bench.slow.releases].count("given-back") == 1
 
 
-async def test_a_loop_that_is_cancelled_leaves_no_call_behind() -> None:
+async def test_a_loop_that_is_cancelled_leaves_no_call_behind(problems: Problems) -> None:
     """Both are cancelled with it, and nothing is told to the event loop's error handler."""
-    problems: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-    bench = Sprint(1000)
-    bench.follows()
-    async with bench.running() as run:
-        await bench.fill()
-        await until(lambda: len(bench.slow.under_way) == 2)
+    async with two_under_way() as (_, run):
         before = asyncio.all_tasks()
         run.cancel()
         await asyncio.wait([run])
@@ -257,15 +263,9 @@ async def test_a_loop_that_is_cancelled_leaves_no_call_behind() -> None:
     assert problems == []
 
 
-async def test_a_loop_that_gives_up_leaves_no_call_behind() -> None:
+async def test_a_loop_that_gives_up_leaves_no_call_behind(problems: Problems) -> None:
     """The server does not come back: both calls end with the loop, and neither complains."""
-    problems: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-    bench = Sprint(1000)
-    bench.follows()
-    async with bench.running() as run:
-        await bench.fill()
-        await until(lambda: len(bench.slow.under_way) == 2)
+    async with two_under_way() as (bench, run):
         bench.slow.is_away = True
         bench.loop.stop(0)
         bench.loop._abandon()
