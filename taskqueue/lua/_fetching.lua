@@ -57,7 +57,8 @@ local function read_taken()
     local last = min(first + RECORDS_A_LOOK - 1, #names)
     local records = call("MGET", unpack(names, first, last))
     for index = first, last do
-      local record = records[index - first + 1]
+      -- MGET takes a key of another kind for one that is not there; GET fails, and the task stays where it is.
+      local record = records[index - first + 1] or call("GET", names[index])
       taken[index].record = record
       bytes = bytes + #(record or "")
       if bytes > REPLY_BYTES and index > 1 then

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from taskqueue.errors import QueueCorrupt
 from taskqueue.ranking import Order
 from taskqueue.task import TaskState
 from tests.lua.conftest import MakeScene
@@ -121,6 +122,19 @@ async def test_nothing_to_claim_is_said(scene: Scene) -> None:
 
     assert (claim.tasks, claim.next_in, claim.more) == ([], None, False)
     assert not scene.client.exists(scene.keys.claims("worker-1"))
+
+
+async def test_a_record_of_a_wrong_kind_loses_nothing(scene: Scene) -> None:
+    """It is no record that is missing: the claim fails, and every task stays where it is."""
+    await scene.enqueue("a", "b")
+    scene.client.delete(scene.keys.task("b"))
+    scene.client.rpush(scene.keys.task("b"), "x")
+    before = scene.snapshot()
+
+    with pytest.raises(QueueCorrupt):
+        await scene.claim()
+
+    assert scene.snapshot() == before
 
 
 # The same request again --------------------------------------------------------------------------
