@@ -127,14 +127,17 @@ async def test_nothing_to_claim_is_said(scene: Scene) -> None:
 async def test_a_record_of_a_wrong_kind_loses_nothing(scene: Scene) -> None:
     """It is no record that is missing: the claim fails, and every task stays where it is."""
     await scene.enqueue("a", "b")
-    scene.client.delete(scene.keys.task("b"))
-    scene.client.rpush(scene.keys.task("b"), "x")
+    key = scene.keys.task("b")
+    scene.client.rename(key, "aside")
+    scene.client.rpush(key, "x")
     before = scene.snapshot()
 
     with pytest.raises(QueueCorrupt):
         await scene.claim()
 
     assert scene.snapshot() == before
+    scene.client.rename("aside", key)
+    assert await scene.claimed_ids() == ["a", "b"]
 
 
 # The same request again --------------------------------------------------------------------------
