@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
 open: make the queue's settings if there are none, else read them.
 

@@ -251,6 +251,9 @@ def test_a_server_that_is_full_stops_it_and_says_how_far_it_came(cli: Run) -> No
     text = lines(*(task(payload={"prompt": "x" * 10_000}) for _ in range(2_000)))
     with RealServer(appendonly="yes", appendfsync="no", maxmemory="8mb") as small:
         result = cli("enqueue", "-", "--url", small.url, stdin=text)
+        with small.client() as client:
+            # Whatever connections have given back meanwhile: it is full.
+            client.config_set("maxmemory", "1mb")
         stats = cli("stats", "--url", small.url, "--json").json
 
     assert (result.code, result.out) == (3, "")

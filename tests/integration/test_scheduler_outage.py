@@ -208,3 +208,25 @@ def calls_of(client: Any) -> dict[str, int]:
     """Return how often a client called each command; what scripts call is not counted."""
     sent = client.info("commandstats")
     return {name: sent[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_blpop") if name in sent}
+
+
+async def test_a_worker_that_starts_on_a_full_server_drains_it() -> None:
+    """Nobody else may be left to do it: opening a queue that is there needs no memory worth refusing."""
+    with RealServer(maxmemory_policy="noeviction") as server:
+        async with TaskQueue.connect(server.url) as queue:
+            tasks = await queue.enqueue_many(
+                [TaskSpec(type="GROK", payload={"n": number}) for number in range(3)]
+            )
+        with server.client() as client:
+            client.script_flush()
+            client.function_flush()
+            client.config_set("maxmemory", "1mb")
+        scheduler = Scheduler(server.url)
+
+        @scheduler.handler("GROK")
+        async def echo(payload: Any) -> Any:
+            return payload
+
+        summary = await scheduler.run(burst=True, handle_signals=False)
+
+        assert summary.completed == len(tasks)

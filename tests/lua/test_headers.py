@@ -34,7 +34,7 @@ POLICIES = ["strict", "fair_within_priority", "fair_tenants"]
 
 KINDS_OF_KEYS = {"string", "hash", "zset", "set", "list"}
 KINDS_OF_ARGUMENTS = {"str", "int"}
-NEEDS_MEMORY = {"enqueue", "redrive", "open", "create_key", "rotate_key"}
+NEEDS_MEMORY = {"enqueue", "redrive", "create_key", "rotate_key"}
 WRITES_NOTHING = {"fetch", "list", "stats", "find_keys", "find_webhook_secrets", "providers"}
 
 # What a server offers to a script, less what the rules of the house forbid.
