@@ -9,9 +9,9 @@ A script's header *is* its signature: the names under KEYS and ARGV are the keyw
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from types import MappingProxyType
@@ -92,15 +92,19 @@ def _layout(names: tuple[str, ...]) -> Layout:
 
 
 @cache
+def _read_all() -> Mapping[str, str]:
+    """Return the text of every script and of every part, by its file's name without the ending."""
+    entries = (files("taskqueue") / "lua").iterdir()
+    return {entry.name[:-4]: entry.read_text("utf-8") for entry in entries if entry.name.endswith(".lua")}
+
+
 def _read(name: str) -> str:
-    return (files("taskqueue") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    return _read_all()[name]
 
 
 def script_names() -> list[str]:
     """Return the names of all scripts, without the parts that they include."""
-    folder = files("taskqueue") / "lua"
-    names = (entry.name for entry in folder.iterdir())
-    return sorted(name[:-4] for name in names if name.endswith(".lua") and not name.startswith("_"))
+    return sorted(name for name in _read_all() if not name.startswith("_"))
 
 
 def load(name: str, policy: str, *, shebang: bool = True) -> Script:
@@ -160,14 +164,29 @@ def _parameters(section: str) -> tuple[str, ...]:
 
 
 class ScriptSet:
-    """All scripts of a queue, loaded once for its policy."""
+    """The scripts of a queue for its policy, each put together when it is first asked for.
+
+    Their files are all read at once: what is installed while a process runs must not change what it does.
+
+    Args:
+        policy: Lua source, as for `load`.
+        shebang: As for `load`.
+        names: Which scripts; None takes all.
+    """
 
     def __init__(self, policy: str, *, shebang: bool = True, names: Iterable[str] | None = None) -> None:
-        wanted = script_names() if names is None else names
-        self._scripts = {name: load(name, policy, shebang=shebang) for name in wanted}
+        self._names = tuple(script_names() if names is None else names)
+        self._load = partial(load, policy=policy, shebang=shebang)
+        self._loaded: dict[str, Script] = {}
+        _read_all()
 
     def __getitem__(self, name: str) -> Script:
-        return self._scripts[name]
+        script = self._loaded.get(name)
+        if script is None:
+            if name not in self._names:
+                raise KeyError(name)
+            script = self._loaded[name] = self._load(name)
+        return script
 
-    def __iter__(self) -> Any:
-        return iter(self._scripts.values())
+    def __iter__(self) -> Iterator[Script]:
+        return map(self.__getitem__, self._names)
