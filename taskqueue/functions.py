@@ -9,8 +9,9 @@ library, with its functions and variables, from call to call. So a script is tak
 - everything else: run at every call, in the order of the script, one piece for each part of it.
 
 That keeps its meaning as long as no two variables of the outermost level share a name, and no call leaves
-anything behind that the next one would read before it was set: both are what the rules of the house say
-(every file begins its statements in the first column), and the first is checked here. tests/lua/
+anything behind that the next one would read before it was set, but for what it would make just so (the keys
+of a prefix): both are what the rules of the house say (every file begins its statements in the first column),
+and the first is checked here. tests/lua/
 test_functions.py runs the same work through both forms and compares what they leave.
 """
 

@@ -7,7 +7,7 @@ local INDEX_WINDOW = 32
 local taken, opened = {}, {}
 local limit_of_claim, virtual_of_claim, lowest_of_claim
 
--- Puts the next lane of a type's index on the heap, unopened: an entry with a rank and no tasks.
+-- The next lane of a type's index, unopened: an entry with a rank and no tasks. Nil if there is none.
 local function next_lane(want)
   if not want.entries or (want.at > #want.entries and #want.entries == INDEX_WINDOW * 2) then
     local from = want.offset
@@ -16,15 +16,16 @@ local function next_lane(want)
     want.at = 1
   end
   local group = want.entries[want.at]
-  if group then
-    local rank = tonumber(want.entries[want.at + 1])
-    -- Every field is named here: a table that grows later is built again and again.
-    heap_push({
-      want = want, group = group, rank = rank, indexed = rank, head = math.huge, priority = 0,
-      lane = false, tasks = false, at = 1, read = 0, window = 0, size = 0, taken = 0, is_closed = false,
-    })
-    want.at = want.at + 2
+  if not group then
+    return nil
   end
+  local rank = tonumber(want.entries[want.at + 1])
+  want.at = want.at + 2
+  -- Every field is named here: a table that grows later is built again and again.
+  return {
+    want = want, group = group, rank = rank, indexed = rank, head = math.huge, priority = 0,
+    lane = false, tasks = false, at = 1, read = 0, window = 0, size = 0, taken = 0, is_closed = false,
+  }
 end
 
 local function read_window(entry)
@@ -67,7 +68,7 @@ local function open_lane(entry)
   end
   entry.lane, entry.tasks = lane, {}
   -- Alone, it will be read in one go; among many, a little at a time.
-  entry.window = max(2, math.ceil((limit_of_claim - #taken) / #heap))
+  entry.window = max(2, math.ceil((limit_of_claim - #taken) / (#heap + 1)))
   opened[#opened + 1] = entry
   local has_tasks = rank_entry(entry)
   -- An index that does not tell the truth is mended.
@@ -117,7 +118,7 @@ end
 local function take_run(entry)
   local want, tasks, at, tenant = entry.want, entry.tasks, entry.at, entry.lane.tenant
   local most = min(limit_of_claim - #taken, want.open, entry.lane.reserved and math.huge or tenant.room)
-  local rival = max(heap[2] and heap[2].rank or -math.huge, heap[3] and heap[3].rank or -math.huge)
+  local rival = heap[1] and heap[1].rank or -math.huge
   local priority, count = entry.priority, 0
   repeat
     take(entry, tasks[at], priority)
@@ -134,45 +135,50 @@ local function take_run(entry)
   end
 end
 
--- Every turn opens, drops, re-ranks or takes; each of these happens a bounded number of times.
+-- Takes from the best of all lanes, which is off the heap; it goes back if it has more.
+local function serve(entry)
+  local tenant = entry.lane.tenant
+  if tenant.room <= 0 and not entry.lane.reserved then
+    return
+  end
+  local is_metered = tenant.is_metered
+  local hold = is_metered and hold_of(entry)
+  if not (is_metered or entry.want.chain or policy.virtual or lowest_of_claim) then
+    take_run(entry)
+  elseif hold or not is_metered then
+    take_head(entry, hold)
+  end
+  if not entry.is_closed and rank_entry(entry) then
+    heap_push(entry)
+  end
+end
+
+-- Every turn opens, drops, re-ranks or takes; each of these happens a bounded number of times. The best lane
+-- leaves the heap, and the next one of its type takes its place: that is mostly the next best, and what
+-- was served has a place near the end.
 local function choose_tasks()
   while #taken < limit_of_claim do
     local entry = heap[1]
-    if not entry then
+    -- Whoever names a lowest priority has a strict queue, whose lanes rank by their heads.
+    if not entry or (lowest_of_claim and priority_of(entry.rank) < lowest_of_claim) then
       return
     end
-    local rank = entry.rank
-    if lowest_of_claim and priority_of(rank) < lowest_of_claim then
-      -- Whoever says so has a strict queue, whose lanes rank by their heads: the others are no better.
-      return
-    end
-    if entry.want.open <= 0 or (entry.want.chain and not open_provider(entry.want.chain)) then
-      heap_pop()
-    elseif not entry.tasks then
-      -- The next lane of its type is no better, so this one is still on top.
-      next_lane(entry.want)
-      if open_lane(entry) then
-        heap_sift_down()
-      else
-        heap_pop()
-      end
-    elseif entry.lane.tenant.room <= 0 and not entry.lane.reserved then
-      heap_pop()
-    elseif policy.virtual and rank_entry(entry) and entry.rank ~= rank then
-      -- Its tenant was served through another lane meanwhile.
-      heap_sift_down()
+    local want, rank = entry.want, entry.rank
+    local may_run = want.open > 0 and (not want.chain or open_provider(want.chain) ~= nil)
+    local is_new = not entry.tasks
+    local following = is_new and may_run and next_lane(want)
+    if following then
+      heap_replace(following)
     else
-      local is_metered = entry.lane.tenant.is_metered
-      local hold = is_metered and hold_of(entry)
-      if not (is_metered or entry.want.chain or policy.virtual or lowest_of_claim) then
-        take_run(entry)
-      elseif hold or not is_metered then
-        take_head(entry, hold)
-      end
-      if not entry.is_closed and rank_entry(entry) then
-        heap_sift_down()
+      heap_pop()
+    end
+    if may_run and (not is_new or open_lane(entry)) then
+      -- Its tenant may have been served through another lane meanwhile.
+      local has_moved = is_new or (policy.virtual and rank_entry(entry) and entry.rank ~= rank)
+      if has_moved and heap[1] and runs_before(heap[1], entry) then
+        heap_push(entry)
       else
-        heap_pop()
+        serve(entry)
       end
     end
   end

@@ -155,7 +155,10 @@ local function claim_tasks(at, claims)
     for _, want in ipairs(wants) do
       want.open = is_runnable(want.kind) and min(want.slots, room_of(want.kind)) or 0
       if want.open > 0 and (not want.chain or open_provider(want.chain)) then
-        next_lane(want)
+        local first = next_lane(want)
+        if first then
+          heap_push(first)
+        end
       end
     end
     choose_tasks()

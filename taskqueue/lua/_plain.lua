@@ -3,48 +3,60 @@
 -- limited nor metered, under a policy without virtual time. It writes what the long way would (tests compare
 -- the two), with fewer commands and a fraction of the work.
 
--- Plan half. Reads the lanes of the bands; nil if something about one of them is special. A band is
--- found by the text with which tasks name it.
+-- Plan half. Whether a type is awake; nil if it is special.
+local function plain_type(name)
+  local limit = call("HMGET", keys.limit_type .. name, "max", "paused")
+  if limit[1] or limit[2] or call("HLEN", keys.count_type .. name) == 0 then
+    return nil
+  end
+  return call("LLEN", keys.wake .. name) > 0
+end
+
+-- Plan half.
+local function is_plain_tenant(name)
+  local limit = call("HMGET", keys.limit_tenant .. name, "max", "paused", "granted")
+  local is_special = limit[1] or limit[2] or limit[3] or sub(name, -1) == "!"
+  return not is_special and call("HLEN", keys.count_tenant .. name) > 0
+end
+
+-- Plan half. Reads the types, tenants and lanes of the bands, each of them once; nil if something about one is
+-- special. A band is found by the text with which tasks name it, a type by its name, which says whether it is
+-- awake, and so is a tenant, with the number of its tasks.
 local function plan_plain(band_count, at)
-  local bands, lanes = {}, {}
+  local bands, lanes, types, tenants = {}, {}, {}, {}
   for number = 1, band_count do
     local type, group = ARGV[at], ARGV[at + 1]
     local name = type .. ":" .. group
     local lane = lanes[name]
     if not lane then
-      local limit_type = call("HMGET", keys.limit_type .. type, "max", "paused")
-      local limit_tenant = call("HMGET", keys.limit_tenant .. group, "max", "paused", "granted")
+      if types[type] == nil then
+        types[type] = plain_type(type)
+      end
+      tenants[group] = tenants[group] or (is_plain_tenant(group) and 0 or nil)
+      if types[type] == nil or not tenants[group] then
+        return nil
+      end
+      local index, ready = keys.lanes .. type, keys.ready .. name
       lane = {
         type = type,
         group = group,
-        count_type = keys.count_type .. type,
-        count_tenant = keys.count_tenant .. group,
-        ready = keys.ready .. name,
-        index = keys.lanes .. type,
-        wake = keys.wake .. type,
+        ready = ready,
+        index = index,
         additions = {},
         size = 0,
-        head = -math.huge,
+        head = tonumber(call("ZREVRANGE", ready, 0, 0, "WITHSCORES")[2] or -math.huge),
+        rank = tonumber(call("ZSCORE", index, group) or nil),
       }
-      local is_limited = limit_type[1] or limit_type[2] or limit_tenant[1] or limit_tenant[2]
-      if is_limited or limit_tenant[3] or sub(group, -1) == "!" then
-        return nil
-      elseif call("HLEN", lane.count_type) == 0 or call("HLEN", lane.count_tenant) == 0 then
-        return nil
-      end
-      lane.is_awake = call("LLEN", lane.wake) > 0
-      lane.rank = tonumber(call("ZSCORE", lane.index, group) or nil)
-      lane.head = tonumber(call("ZREVRANGE", lane.ready, 0, 0, "WITHSCORES")[2] or lane.head)
       lanes[name] = lane
     end
     bands[text(number)] = { lane = lane, name = ARGV[at + 2], priority = tonumber(ARGV[at + 2]), count = 0 }
     at = at + 3
   end
-  return bands, lanes
+  return bands, lanes, types, tenants
 end
 
 -- Apply half.
-local function write_plain(bands, lanes, first_key, at, sequence)
+local function write_plain_records(bands, first_key, at, sequence)
   local records, created, size = {}, "|" .. text(now) .. "|", 0
   local id_starts = #keys.task + 1
   for index = first_key, #KEYS do
@@ -62,22 +74,29 @@ local function write_plain(bands, lanes, first_key, at, sequence)
   for first = 1, size, CHUNK do
     call("MSET", unpack(records, first, min(first + CHUNK - 1, size)))
   end
+end
+
+-- Apply half.
+local function write_plain_lanes(bands, lanes, types, tenants)
   for _, band in pairs(bands) do
-    local lane = band.lane
-    call("HINCRBY", lane.count_type, "queued:" .. band.name, band.count)
-    call("HINCRBY", lane.count_tenant, "queued:" .. lane.type .. ":" .. band.name, band.count)
+    local type, group, count = band.lane.type, band.lane.group, band.count
+    call("HINCRBY", keys.count_type .. type, "queued:" .. band.name, count)
+    call("HINCRBY", keys.count_tenant .. group, "queued:" .. type .. ":" .. band.name, count)
+    tenants[group] = tenants[group] + count
+  end
+  for group, count in pairs(tenants) do
+    call("HINCRBY", keys.count_tenant .. group, "queued", count)
   end
   for _, lane in pairs(lanes) do
-    call("HINCRBY", lane.count_tenant, "queued", lane.size / 2)
     send("ZADD", lane.ready, lane.additions)
     local rank = policy.rank(lane.head, priority_of(lane.head), 0)
     if lane.rank ~= rank then
       call("ZADD", lane.index, rank, lane.group)
     end
   end
-  for _, lane in pairs(lanes) do
-    if not lane.is_awake and call("LLEN", lane.wake) == 0 then
-      call("LPUSH", lane.wake, "1")
+  for type, is_awake in pairs(types) do
+    if not is_awake then
+      call("LPUSH", keys.wake .. type, "1")
     end
   end
 end

@@ -67,10 +67,11 @@ for first = first_task_key, last_task_key, CHUNK do
 end
 
 if width == 2 and known == 0 and rate_count == 0 and not (max_queued or policy.virtual or meta.paused) then
-  local bands, lanes = plan_plain(band_count, first_band)
+  local bands, lanes, awake, queued = plan_plain(band_count, first_band)
   if bands then
     call("INCRBY", seq, count)
-    write_plain(bands, lanes, first_task_key, first_task, sequence + 1)
+    write_plain_records(bands, first_task_key, first_task, sequence + 1)
+    write_plain_lanes(bands, lanes, awake, queued)
     return { "all", now, sequence + 1 }
   end
 end
