@@ -5,29 +5,31 @@ Mutants that survive are either explained in `survivors.toml`, or tests that are
 
 from __future__ import annotations
 
+import json
+import os
 import signal
-import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from random import Random
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
+import pytest
 import typer
 
+from taskqueue import scripts
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.trying import Copy, Order, Verdict
+from tests.mutation.reaching import marked_scripts
+from tests.mutation.trying import Forks, Order, Ran, Trial, Verdict
+from tests.servers import ONLY_SERVER
 
-TESTS = ("tests/lua", "tests/machines", "tests/faults")
-"""In the order of how soon they notice."""
+TESTS = ("tests/lua", "tests/faults", "tests/machines")
 
 EXPLAINED = Path(__file__).with_name("survivors.toml")
-
-Chosen: TypeAlias = tuple[str, Mutant]
+_LONGEST_RUN = 1800.0  # seconds for all tests, once
 
 
 def main(
@@ -35,75 +37,127 @@ def main(
     only: Annotated[str, typer.Option(help="Which scripts, such as _holding,reap; all by default.")] = "",
     sample: Annotated[int, typer.Option(min=0, help="So many mutants, chosen by chance; 0 is all.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Mutants at once, each in a copy of the project.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Mutants at once, each in a process of its own.")] = 2,
     tests: Annotated[str, typer.Option(help="What is run, files or folders with commas.")] = ",".join(TESTS),
-    patience: Annotated[float, typer.Option(min=1, help="Seconds until tests count as hung.")] = 300.0,
+    record: Annotated[
+        Path | None, typer.Option(help="A file that verdicts are added to; mutants that it has are left out.")
+    ] = None,
 ) -> None:
     """Try mutants of the Lua scripts; exit with 1 if one survives that is not explained."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="tq-mutants-") as folder:
-        copies: SimpleQueue[Copy] = SimpleQueue()
-        order = Order(tests.split(","))
-        made = [Copy(_folder(folder, number), order, patience) for number in range(jobs)]
-        if not made[0].is_sound():
-            raise typer.BadParameter("these tests fail without any change", param_hint="--tests")
-        for copy in made:
-            copies.put(copy)
-        chosen = _chosen(made[0], only, sample, Random(seed))
-        typer.echo(f"{len(chosen)} mutants")
-
-        def judged(each: Chosen) -> Verdict:
-            copy = copies.get()
-            try:
-                return copy.try_mutant(*each)
-            finally:
-                copies.put(copy)
-
-        survivors, counts = _judge(chosen, judged, jobs)
-    killed = counts["killed"] + counts["hung"]
-    share = killed / len(chosen) if chosen else 1.0
-    typer.echo(
-        f"{killed} of {len(chosen)} killed ({share:.1%}) in {time.monotonic() - begun:.0f} s: {dict(counts)}"
-    )
-    known = _explained()
-    unexplained = [each for each in survivors if _name(*each) not in known]
-    for part, mutant in unexplained:
-        typer.echo(f"unexplained: {_name(part, mutant)}")
-    raise typer.Exit(1 if unexplained else 0)
+    os.environ |= {"CI": "true", ONLY_SERVER: "valkey"}
+    run = _Run(_chosen(only, sample, Random(seed)), jobs, _Record(record))
+    options = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-summary"]
+    pytest.main([*options, *tests.split(",")], plugins=[Forks(run)])
+    if not run.is_sound:
+        raise typer.Exit(2)
+    raise typer.Exit(1 if run.report() else 0)
 
 
-def _folder(parent: str, number: int) -> Path:
-    folder = Path(parent) / str(number)
-    folder.mkdir()
-    return folder
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A mutant and the script, or the part, that it is of."""
+
+    part: str
+    mutant: Mutant
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.mutant.kind}: {self.mutant.before} -> {self.mutant.after}"
 
 
-def _chosen(copy: Copy, only: str, sample: int, dice: Random) -> list[Chosen]:
-    names = only.split(",") if only else [file.stem for file in copy.scripts()]
-    sources = {file.stem: file.read_text(encoding="utf-8") for file in copy.scripts()}
+def _chosen(only: str, sample: int, dice: Random) -> list[Chosen]:
+    sources = dict(sorted(scripts._read_all().items()))
+    names = only.split(",") if only else list(sources)
     if unknown := sorted(set(names) - set(sources)):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(sources)}", param_hint="--only")
-    every = [(name, mutant) for name in names for mutant in mutants_of(sources[name])]
+    every = [Chosen(name, mutant) for name in names for mutant in mutants_of(sources[name])]
     return sorted(dice.sample(every, sample), key=every.index) if 0 < sample < len(every) else every
 
 
-def _judge(
-    chosen: Sequence[Chosen], judged: Callable[[Chosen], Verdict], jobs: int
-) -> tuple[list[Chosen], Counter[str]]:
-    survivors: list[Chosen] = []
-    counts: Counter[str] = Counter()
-    with ThreadPoolExecutor(jobs) as threads:
-        for each, verdict in zip(chosen, threads.map(judged, chosen), strict=True):
-            counts[verdict] += 1
-            if verdict == "survived":
-                survivors.append(each)
-            typer.echo(f"{verdict:9} {_name(*each)}")
-    return survivors, counts
+class _Record:
+    """Verdicts in a file, a line each, so that a run that was broken off can go on.
+
+    Args:
+        path: The file; None keeps none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+        self.verdicts: dict[str, Verdict] = {
+            each["mutant"]: each["verdict"] for each in map(json.loads, lines)
+        }
+
+    def add(self, each: Chosen, verdict: Verdict, test: str | None) -> None:
+        self.verdicts[key_of(each)] = verdict
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"mutant": key_of(each), "verdict": verdict, "test": test}) + "\n")
 
 
-def _name(part: str, mutant: Mutant) -> str:
-    return f"{part}: {mutant.kind}: {mutant.before} -> {mutant.after}"
+def key_of(each: Chosen) -> str:
+    """Return what tells a mutant from every other one, also from those of lines that are alike."""
+    return f"{each} (line {each.mutant.line})"
+
+
+@dataclass
+class _Run:
+    """Finds out what the tests reach, then tries one mutant after the other."""
+
+    chosen: Sequence[Chosen]
+    jobs: int
+    record: _Record
+    is_sound: bool = field(default=False, init=False)
+
+    def __call__(self, forks: Forks) -> None:
+        begun = time.monotonic()
+        marked = marked_scripts(scripts._read_all())
+        changed = {name: each.source for name, each in marked.items()}
+        trials = [
+            ("sound", Trial(forks.tests, {}, _LONGEST_RUN)),
+            ("marked", Trial(forks.tests, changed, _LONGEST_RUN, is_marked=True)),
+        ]
+        runs: dict[str, Ran] = dict(forks.run_all(trials, self.jobs))
+        sound = runs["sound"]
+        if sound.failed or not sound.is_over:
+            typer.echo(f"these tests fail without any change: {sound.failed or 'they took too long'}")
+            return
+        self.is_sound = True
+        order = Order(sound.seconds, runs["marked"].reached)
+        open_ = [each for each in self.chosen if key_of(each) not in self.record.verdicts]
+        typer.echo(f"{len(forks.tests)} tests, {len(open_)} mutants; {time.monotonic() - begun:.0f} s so far")
+
+        def all_trials() -> Iterator[tuple[Chosen, Trial]]:
+            for each in open_:
+                found = order.of(each.part, marked[each.part].mark_of(each.mutant.line))
+                if found:
+                    yield each, Trial(found, {each.part: each.mutant.source}, order.patience(found))
+                else:
+                    self._judge(each, "unreached", None)
+
+        for each, ran in forks.run_all(all_trials(), self.jobs):
+            verdict: Verdict = "hung" if not ran.is_over else "killed" if ran.failed else "survived"
+            if ran.failed:
+                order.noticed(each.part, ran.failed)
+            self._judge(each, verdict, ran.failed)
+
+    def _judge(self, each: Chosen, verdict: Verdict, test: str | None) -> None:
+        self.record.add(each, verdict, test)
+        typer.echo(f"{verdict:9} {key_of(each)}")
+
+    def report(self) -> list[Chosen]:
+        """Say what came of it; return those that survived and are not explained."""
+        verdicts = {key_of(each): self.record.verdicts[key_of(each)] for each in self.chosen}
+        counts = Counter(verdicts.values())
+        killed = counts["killed"] + counts["hung"]
+        share = killed / len(verdicts) if verdicts else 1.0
+        typer.echo(f"{killed} of {len(verdicts)} killed ({share:.1%}): {dict(counts)}")
+        known = _explained()
+        lived = [each for each in self.chosen if verdicts[key_of(each)] in ("survived", "unreached")]
+        unexplained = [each for each in lived if str(each) not in known]
+        for each in unexplained:
+            typer.echo(f"unexplained: {key_of(each)}")
+        return unexplained
 
 
 def _explained() -> dict[str, str]:

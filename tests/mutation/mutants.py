@@ -71,12 +71,12 @@ class Mutant:
 
 def mutants_of(source: str) -> Iterator[Mutant]:
     """Yield every mutant of a script, from the first line to the last."""
-    begin = _code_begins(source)
+    begin = code_begins(source)
     found = [*_dropped(source, begin), *_replaced(source, begin)]
     yield from sorted(found, key=lambda mutant: (mutant.line, mutant.kind, mutant.after))
 
 
-def _code_begins(source: str) -> int:
+def code_begins(source: str) -> int:
     """Return where the header ends, if there is one."""
     return source.index("\n]]\n") + 4 if source.startswith("#!") else 0
 
