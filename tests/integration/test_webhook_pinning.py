@@ -128,6 +128,21 @@ async def test_the_next_address_is_tried_where_one_takes_no_connection() -> None
     assert len(there.requests) == 1
 
 
+async def test_where_nobody_listens_has_failed_for_now() -> None:
+    """Receivers are restarted; it is tried again."""
+    async with receiver(status(200)) as there:
+        pass
+
+    with pytest.raises(DeliveryFailed, match=r"webhook to 127\.0\.0\.1: it takes no connections$"):
+        await post(there.url(), BODY, {}, policy=local_policy())
+
+
+async def test_an_unknown_host_has_failed_for_now() -> None:
+    """As all that may pass."""
+    with pytest.raises(DeliveryFailed, match="no address"):
+        await post("http://gone.example/", BODY, {}, policy=local_policy(resolver=names()))
+
+
 async def test_addresses_that_hang_share_the_time_to_connect(connected_to: list[str]) -> None:
     """The first cannot use up what the others need."""
     policy = local_policy(resolver=names(hooks=["93.184.215.99", "93.184.215.14"]))
@@ -140,13 +155,15 @@ async def test_addresses_that_hang_share_the_time_to_connect(connected_to: list[
 
 
 async def test_connecting_has_a_bound_over_all_addresses(connected_to: list[str]) -> None:
-    """And no more than four are tried."""
+    """And no more than four are tried, which share all of it."""
     policy = local_policy(resolver=names(hooks=["93.184.215.99"] * 9))
+    started = time.monotonic()
     async with receiver(status(200)) as there:
         with pytest.raises(DeliveryFailed, match=r"no connection within 0\.2 s"):
             await sent(there, "hooks.example", policy, connect_timeout=0.2)
 
     assert len(connected_to) == 4
+    assert time.monotonic() - started >= 0.19
 
 
 @on_both_loops

@@ -42,6 +42,7 @@ from tests.integration.wire_scenes import on_both_loops, until
 
 BODY = '{"task":{"id":"task_1","status":"COMPLETED"},"response":{"text":"ü €"}}'.encode()
 CANARY = "canary-7f3a"
+LOST, NO_HTTP = "the connection was lost before it answered", "what it answered is not HTTP/1.1"
 
 
 async def failure(answer: Answer, body: bytes = BODY, **options: Any) -> DeliveryFailed:
@@ -49,6 +50,7 @@ async def failure(answer: Answer, body: bytes = BODY, **options: Any) -> Deliver
     async with receiver(answer) as there:
         with pytest.raises(DeliveryFailed) as failed:
             await post(there.url(), body, {}, policy=local_policy(), **options)
+    assert failed.value.host == "127.0.0.1"
     return failed.value
 
 
@@ -152,7 +154,8 @@ async def test_any_other_status_has_failed(number: int) -> None:
     failed = await failure(status(number))
 
     assert failed.status == number
-    assert str(number) in failed.reason
+    is_redirect = 300 <= number < 400
+    assert failed.reason == f"it answered {number}" + ("; redirects are not followed" if is_redirect else "")
     assert failed.retry_after is None
 
 
@@ -163,8 +166,7 @@ async def test_a_redirect_is_not_followed(number: int) -> None:
         for target in (elsewhere.url(), "http://169.254.169.254/latest/meta-data/", "/other"):
             failed = await failure(status(number, f"Location: {target}"))
 
-            assert failed.status == number
-            assert "redirects are not followed" in failed.reason
+            assert (failed.status, failed.reason[-28:]) == (number, "; redirects are not followed")
 
     assert elsewhere.connections == 0
 
@@ -224,24 +226,24 @@ async def test_nothing_that_the_receiver_wrote_is_shown(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (says(b""), "lost"),
-        (says(b"HTTP/1.1 200 O"), "lost"),
-        (says(b"HTTP/1.1 200 OK\r\nX: y\r\n"), "lost"),
-        (says(b"HTTP/1.1 100 Continue\r\n\r\n"), "lost"),
-        (says(b"220 mail.example ESMTP\r\n"), "lost"),
-        (says(b"220 mail.example ESMTP\r\n\r\n"), "not HTTP"),
-        (says(b"HTTP/1.1 99 Low\r\n\r\n"), "not HTTP"),
-        (says(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), "not HTTP"),
-        (says(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), "not HTTP"),
-        (says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), "not HTTP"),
-        (says(b"\x00\xff" * 100 + b"\r\n\r\n"), "not HTTP"),
+        (says(b""), LOST),
+        (says(b"HTTP/1.1 200 O"), LOST),
+        (says(b"HTTP/1.1 200 OK\r\nX: y\r\n"), LOST),
+        (says(b"HTTP/1.1 100 Continue\r\n\r\n"), LOST),
+        (says(b"220 mail.example ESMTP\r\n"), LOST),
+        (says(b"220 mail.example ESMTP\r\n\r\n"), NO_HTTP),
+        (says(b"HTTP/1.1 99 Low\r\n\r\n"), NO_HTTP),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), NO_HTTP),
+        (says(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), NO_HTTP),
+        (says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), NO_HTTP),
+        (says(b"\x00\xff" * 100 + b"\r\n\r\n"), NO_HTTP),
     ],
 )  # fmt: skip
 async def test_an_answer_that_is_none_has_failed(answer: Answer, reason: str) -> None:
     """There is no status to go by."""
     failed = await failure(answer)
 
-    assert reason in failed.reason
+    assert failed.reason == reason
     assert failed.status is None
 
 
@@ -367,25 +369,10 @@ async def test_the_caller_may_add_headers_and_replace_the_usual_ones() -> None:
 async def test_headers_that_would_change_the_request_are_refused(headers: dict[str, str]) -> None:
     """They would end lines early or disagree with what is sent; nothing is sent at all."""
     async with receiver(status(200)) as there:
-        with pytest.raises(ValueError, match="header"):
+        with pytest.raises(ValueError, match=r"^(a header has characters that cannot be sent|header '.*)$"):
             await post(there.url(), BODY, headers, policy=local_policy())
 
     assert there.connections == 0
-
-
-async def test_where_nobody_listens_has_failed_for_now() -> None:
-    """Receivers are restarted; it is tried again."""
-    async with receiver(status(200)) as there:
-        pass
-
-    with pytest.raises(DeliveryFailed, match="takes no connections"):
-        await post(there.url(), BODY, {}, policy=local_policy())
-
-
-async def test_an_unknown_host_has_failed_for_now() -> None:
-    """As all that may pass."""
-    with pytest.raises(DeliveryFailed, match="no address"):
-        await post("http://gone.example/", BODY, {}, policy=local_policy(resolver=names()))
 
 
 async def test_the_default_policy_reaches_nothing_here() -> None:
