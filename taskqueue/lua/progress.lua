@@ -11,7 +11,8 @@ ARGV
   token   str   of the running claim
   value   str   msgpack
 RETURNS
-  {"stored"} or {"stale"}
+  {"stored"}
+  {"stale"}
   {"no_queue"}
 MOVES
   nothing

@@ -31,7 +31,6 @@ from tests.integration.webhook_receiver import (
     Answer,
     Receiver,
     local_policy,
-    names,
     receiver,
     repeats,
     says,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -18,6 +19,24 @@ from tests.lua.scene import Scene
 from tests.servers import RealServer, available_servers
 
 MakeScene = Callable[..., Awaitable[Scene]]
+
+WORD = re.compile(r'^  \{"(\w+)"', re.MULTILINE)
+
+
+def heed_headers(store: Store) -> None:
+    """Fail a call whose reply begins with a word that the header of its script does not have."""
+    caller = store._caller
+    run = caller.run
+
+    async def checked(name: str, /, **named: Any) -> Any:
+        reply = await run(name, **named)
+        words = WORD.findall(caller.scripts[name].sections["RETURNS"])
+        # Others answer with one word for each task, or with what they read.
+        if {"no_queue"} < set(words):
+            assert reply[0].decode() in words, f"{name} answers {reply[0]!r}"
+        return reply
+
+    caller.run = checked  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", params=available_servers())
@@ -45,6 +64,7 @@ async def make_scene(url: str, keys: Keys, client: redis.Redis, clock: FakeClock
             store = Store(connector.client(), keys, clock=clock, patience=2.0)
             stack.push_async_callback(store.close)
             await store.open(order, policy, retention)
+            heed_headers(store)
             return Scene(store, clock, client)
 
         yield make

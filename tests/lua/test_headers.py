@@ -7,11 +7,11 @@ code (no blanks, no comments), a part that scripts share at most 240. The one ex
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from typing import Any
 
 import pytest
 
+from taskqueue import scripts
 from taskqueue.keys import Keys
 from taskqueue.ranking import policy
 from taskqueue.scripts import Script, ScriptError, load, script_names
@@ -22,14 +22,8 @@ LINES_OF_A_PART = 240
 # The bands, rates and dues of a thousand tasks, and their write, belong to one decision.
 LONGER = {"enqueue": 130}
 
-FOLDER = files("taskqueue") / "lua"
-FILES = {
-    entry.name[:-4]: entry.read_text(encoding="utf-8")
-    for entry in FOLDER.iterdir()
-    if entry.name.endswith(".lua")
-}
 SCRIPTS = script_names()
-PARTS = sorted(set(FILES) - set(SCRIPTS))
+PARTS = sorted(set(scripts._read_all()) - set(SCRIPTS))
 POLICIES = ["strict", "fair_within_priority", "fair_tenants"]
 
 KINDS_OF_KEYS = {"string", "hash", "zset", "set", "list"}
@@ -56,12 +50,12 @@ def script(name: str) -> Script:
 
 def body(name: str) -> str:
     """Return the text of a script or a part without header and comments."""
-    return COMMENT.sub("", HEADER.sub("", FILES[name]))
+    return COMMENT.sub("", HEADER.sub("", scripts._read(name)))
 
 
 def included(name: str) -> list[str]:
     """Return the names of the parts that a script is made of, itself last."""
-    found = re.findall(r"^-- include: ([a-z_ ]+)$", FILES[name], re.MULTILINE)
+    found = re.findall(r"^-- include: ([a-z_ ]+)$", scripts._read(name), re.MULTILINE)
     assert found, f"{name} includes nothing"
     return [f"_{part}" for part in " ".join(found).split() if part != "policy"] + [name]
 
@@ -214,10 +208,10 @@ def promised(name: str) -> set[str]:
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_says_what_it_is(name: str) -> None:
     """Its first line is a comment, a whole sentence by its end."""
-    first, *_ = FILES[name].partition("local ")
+    first, *_ = scripts._read(name).partition("local ")
     comment = " ".join(line.removeprefix("-- ") for line in first.splitlines() if line.startswith("--"))
 
-    assert FILES[name].startswith("-- ")
+    assert scripts._read(name).startswith("-- ")
     assert len(comment) > 30
     assert re.search(r"[.:)]", comment)
 
@@ -284,7 +278,7 @@ def test_commands_go_through_one_word(name: str) -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_flags_say_what_a_script_needs(name: str) -> None:
     """Only what brings new tasks needs memory; a full server must still be able to drain."""
-    first = FILES[name].splitlines()[0]
+    first = scripts._read(name).splitlines()[0]
 
     if name in NEEDS_MEMORY:
         assert first == "#!lua"
@@ -322,7 +316,7 @@ def test_lua_spells_keys_as_python_does() -> None:
     """Both are evaluated: every key that _keys.lua makes is the one that taskqueue/keys.py makes."""
     keys = Keys("some.queue")
     lua = lua_runtime()
-    spelled = lua.execute(f'local prefix = "{keys.prefix}"\n{FILES["_keys"]}\nreturn keys'.encode())
+    spelled = lua.execute(f'local prefix = "{keys.prefix}"\n{scripts._read("_keys")}\nreturn keys'.encode())
     arguments = {"ready": ("GROK", "acme"), "idem": ("acme", "digest")}
 
     names = [name.decode() for name in spelled]

@@ -205,14 +205,21 @@ class Order:
 
     def __init__(self, seconds: Mapping[str, float], reached: Mapping[str, set[Place]]) -> None:
         self._seconds = seconds
-        self._reaching: defaultdict[Place, set[str]] = defaultdict(set)
+        # Tests that reach no line may look at the text.
+        of_texts = {test for test in seconds if not reached.get(test)}
+        self._reaching: defaultdict[Place, set[str]] = defaultdict(lambda: set(of_texts))
         for test, places in reached.items():
             for place in places:
                 self._reaching[place].add(test)
         self._killed: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def of(self, part: str, line: int | None) -> list[str]:
-        """Return the tests for a change of a marked line; all of them, if that is not known."""
+        """Return the tests for a change of a marked line; all of them, if that is not known.
+
+        None, if no test reaches it.
+        """
+        if line is not None and (part, line) not in self._reaching:
+            return []
         tests = self._seconds if line is None else self._reaching[part, line]
         killed = self._killed[part]
         return sorted(tests, key=lambda test: (-killed[test], self._seconds.get(test, 0.0), test))
