@@ -12,8 +12,7 @@ local broke, waiting = {}, {}
 -- start. A task that the balance does not cover is put aside to be ended, some at a time; one that
 -- others keep from its credits waits for them.
 local function hold_of(entry)
-  local lane, id = entry.lane, entry.tasks[entry.at]
-  local tenant = lane.tenant
+  local tenant, id = entry.lane.tenant, entry.tasks[entry.at]
   if tenant.waits then
     entry.is_closed = true
     return nil
@@ -22,7 +21,6 @@ local function hold_of(entry)
   if not header or header.cost <= tenant.balance - tenant.held then
     return header and min(header.hold, tenant.balance - tenant.held) or 0
   end
-  lane.is_changed = true
   if header.cost > tenant.balance and #broke < BROKE_AT_ONCE then
     probe("hash", keys.run .. id)
     probe("zset", tenant.finished)

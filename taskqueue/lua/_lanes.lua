@@ -243,7 +243,6 @@ local function refresh_lanes(all)
       if all or lane.is_changed or policy.virtual or lane.tenant.most or lane.tenant.is_metered then
         if lane_refresh(lane) then
           changed = changed + 1
-          touched_types[lane.kind] = true
         end
       end
     end

@@ -12,11 +12,10 @@ local function plain_type(name)
   return call("LLEN", keys.wake .. name) > 0
 end
 
--- Plan half.
+-- Plan half. The group of a tenant's reserved tasks has no counters of its own, so it is none.
 local function is_plain_tenant(name)
   local limit = call("HMGET", keys.limit_tenant .. name, "max", "paused", "granted")
-  local is_special = limit[1] or limit[2] or limit[3] or sub(name, -1) == "!"
-  return not is_special and call("HLEN", keys.count_tenant .. name) > 0
+  return not (limit[1] or limit[2] or limit[3]) and call("HLEN", keys.count_tenant .. name) > 0
 end
 
 -- Plan half. Reads the types, tenants and lanes of the bands, each of them once; nil if something about one is

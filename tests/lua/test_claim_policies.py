@@ -146,3 +146,31 @@ async def test_a_queue_keeps_its_policy(make_scene: MakeScene) -> None:
         await make_scene(policy="strict")
     follower = await make_scene()
     assert follower.store.settings.policy == "fair_tenants"
+
+
+async def test_a_policy_without_virtual_time_may_add_it(make_scene: MakeScene) -> None:
+    """It is 0, never absent: the function of a user need not ask."""
+    adding = register_policy(
+        Policy(
+            "test_adds_the_virtual_time",
+            uses_virtual_time=False,
+            rank=lambda head, priority, virtual: head + virtual,
+            source="local policy = { virtual = false, rank = function(h, p, v) return h + v end }",
+        )
+    )
+    scene = await make_scene(policy=adding)
+    await scene.enqueue("a", "b", tenant="acme")
+    await scene.enqueue("c", tenant="zeta")
+
+    assert await scene.claimed_ids(limit=2) == ["a", "b"]
+    assert await scene.claimed_ids() == ["c"]
+
+
+async def test_a_tenant_has_room_for_so_many_in_turns_too(make_scene: MakeScene) -> None:
+    """Where tasks are taken one by one, each takes some of it."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.store.set_limit(tenant="acme", concurrency=2)
+    await scene.enqueue("a1", "a2", "a3", "a4", tenant="acme")
+    await scene.enqueue("z", tenant="zeta")
+
+    assert sorted(await scene.claimed_ids()) == ["a1", "a2", "z"]

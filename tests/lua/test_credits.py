@@ -241,3 +241,19 @@ async def test_a_reserved_task_is_paid_too(scene: Scene) -> None:
 
     assert isinstance(poor, InsufficientCredits)
     assert await scene.store.balance("acme") == Balance(3, 3, 0)
+
+
+async def test_what_a_completion_costs_is_gone_for_the_claim_behind_it(scene: Scene) -> None:
+    """Both are one call: the next task cannot start on credits that were charged a moment before."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", tenant="acme", cost=6)
+    await scene.enqueue("b", tenant="acme", cost=6)
+    claimed = await scene.claim_one()
+
+    done = [Completion(claimed.id, claimed.token, RESULT)]
+    _, claim = await scene.store.complete(done, scene.request())
+
+    assert claim is not None
+    assert claim.tasks == []
+    assert (await scene.task("b")).state is TaskState.FAILED
+    assert await scene.store.balance("acme") == Balance(granted=10, spent=6, held=0)

@@ -65,10 +65,9 @@ async def paused(scene: Scene) -> None:
 
 
 async def paused_type(scene: Scene) -> None:
-    """A type is paused."""
-    await known(scene)
-    await scene.claim(["GROK", "GEMINI"])
+    """A type is paused, and no marker of it stands."""
     await scene.store.pause(type="GROK")
+    await known(scene)
 
 
 async def paused_tenant(scene: Scene) -> None:

@@ -399,3 +399,18 @@ async def test_pages_of_what_runs_are_full(scene: Scene) -> None:
     assert sum(sizes) == 400
     assert all(size >= 20 for size in sizes[:-1])
     assert len(sizes) <= 20
+
+
+@pytest.mark.parametrize("state", [TaskState.QUEUED, TaskState.PROCESSING, TaskState.COMPLETED])
+async def test_a_page_that_holds_all_that_is_left_is_the_last(scene: Scene, state: TaskState) -> None:
+    """Nobody is sent for a page with nothing on it."""
+    await scene.enqueue("a", "b", "c", tenant="acme")
+    if state is not TaskState.QUEUED:
+        claim = await scene.claim()
+        if state is TaskState.COMPLETED:
+            await scene.complete(*claim.tasks)
+
+    tasks, position = await scene.store.list_tasks("acme", limit=3, states=[state])
+
+    assert sorted(task.id for task in tasks) == ["a", "b", "c"]
+    assert position is None

@@ -226,6 +226,9 @@ async def test_answers_raise_the_concurrency_by_one_in_as_many_as_it_allows(scen
         assert len(running) == (await alpha(scene)).allowed
 
     assert answers == {number: number for number in range(2, 11)}
+    # What has grown back follows its top, as if it had never been lowered.
+    await scene.store.set_provider("alpha", {"max": "20"})
+    assert (await alpha(scene)).allowed == 20
 
 
 async def test_a_batch_of_answers_counts_as_one_by_one(scene: Scene) -> None:
