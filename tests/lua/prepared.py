@@ -113,6 +113,14 @@ async def days_pass(scene: Scene) -> None:
     scene.advance(48 * 3600 * 1000)
 
 
+async def nothing_is_left(scene: Scene, held: Held) -> None:
+    """Let the last task of a tenant expire that has a limit."""
+    await scene.store.set_limit(tenant="gone", concurrency=3)
+    await scene.enqueue("gone", tenant="gone", type="DONE")
+    await scene.complete(*(await scene.claim(("DONE",))).tasks)
+    await days_pass(scene)
+
+
 async def break_indexes(scene: Scene) -> None:
     """Take away what a repair brings back."""
     scene.client.delete(scene.keys.lanes("GROK"), scene.keys.due)

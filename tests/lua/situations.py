@@ -20,6 +20,7 @@ from tests.lua.prepared import (
     claimed_before,
     days_pass,
     leases_run_out,
+    nothing_is_left,
     set_secret,
     time_passes,
 )
@@ -219,6 +220,7 @@ SITUATIONS = [
         lambda scene, held: scene.store.purge(),
         meanwhile=lambda scene, held: days_pass(scene),
     ),
+    Situation("purge", "gone", lambda scene, held: scene.store.purge(), meanwhile=nothing_is_left),
     Situation("repair", "sound", lambda scene, held: scene.store.repair()),
     Situation(
         "repair",

@@ -414,3 +414,12 @@ async def test_a_page_that_holds_all_that_is_left_is_the_last(scene: Scene, stat
 
     assert sorted(task.id for task in tasks) == ["a", "b", "c"]
     assert position is None
+
+
+async def test_a_page_goes_on_from_ready_tasks_to_running_ones(scene: Scene) -> None:
+    """It is full if there are enough: what runs is not put off to the next page."""
+    await scene.enqueue("r1", "r2", "r3", tenant="acme", type="HELD")
+    await scene.claim(("HELD",))
+    await scene.enqueue("a", "b", tenant="acme")
+
+    assert [len(page) async for page in pages(scene, 4)] == [4, 1]

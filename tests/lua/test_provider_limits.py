@@ -184,6 +184,19 @@ async def test_tokens_of_a_provider_that_is_left_count_there(scene: Scene) -> No
     assert await start(scene) == []
 
 
+async def test_a_provider_that_is_opened_anew_has_all_its_tokens(scene: Scene) -> None:
+    """What it had used up is among what it learned."""
+    await scene.store.set_provider("alpha", {"tokens": "600"})
+    await fill(scene, 2)
+    [task] = await start(scene, 1)
+    await end(scene, task, "left", tokens=600)
+    assert await start(scene) == []
+
+    await scene.store.set_provider("alpha", {}, fresh=True)
+
+    assert len(await start(scene, 1)) == 1
+
+
 # Adapting ----------------------------------------------------------------------------------------
 
 

@@ -162,3 +162,16 @@ async def test_a_score_that_nobody_gives_does_not_keep_the_server_busy(scene: Sc
 
     assert (await scene.store.stats()).oldest_age == timedelta(seconds=1)
     scene.client.zadd(ready, {"a": before})
+
+
+@pytest.mark.parametrize(("above", "below", "age"), [(49, 50, 2), (50, 49, 2), (50, 50, 1)])
+async def test_of_a_type_so_many_lanes_are_looked_at(scene: Scene, above: int, below: int, age: int) -> None:
+    """The first 50 and the last 50; what is between them may be older."""
+    await scene.enqueue("middle", tenant="middle", priority=5)
+    scene.advance(1000)
+    for priority, count in ((9, above), (1, below)):
+        names = [f"p{priority}-{number}" for number in range(count)]
+        await scene.offer(*(scene.entry(name, tenant=name, priority=priority) for name in names))
+    scene.advance(1000)
+
+    assert (await scene.store.stats(type="GROK")).oldest_age == timedelta(seconds=age)

@@ -6,6 +6,7 @@ Mutants that survive are either explained in `survivors.toml`, or tests that are
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
@@ -39,14 +40,20 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the sample, and of the order.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Mutants at once, each in a process of its own.")] = 2,
     tests: Annotated[str, typer.Option(help="What is run, files or folders with commas.")] = ",".join(TESTS),
+    budget: Annotated[
+        float, typer.Option(min=0, help="Seconds of tests for each mutant, the shortest first; 0 is all.")
+    ] = 0,
     record: Annotated[
         Path | None, typer.Option(help="A file that verdicts are added to; mutants that it has are left out.")
     ] = None,
 ) -> None:
-    """Try mutants of the Lua scripts; exit with 1 if one survives that is not explained."""
+    """Try mutants of the Lua scripts; exit with 1 if one survives that is not explained.
+
+    Those that are explained are not tried: most would run all tests in vain.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ |= {"CI": "true", ONLY_SERVER: "valkey"}
-    run = _Run(_chosen(only, sample, Random(seed)), jobs, _Record(record))
+    run = _Run(_chosen(only, sample, Random(seed)), jobs, budget or math.inf, _Record(record))
     options = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-summary"]
     pytest.main([*options, *tests.split(",")], plugins=[Forks(run)])
     if not run.is_sound:
@@ -107,6 +114,7 @@ class _Run:
 
     chosen: Sequence[Chosen]
     jobs: int
+    budget: float
     record: _Record
     is_sound: bool = field(default=False, init=False)
 
@@ -124,7 +132,11 @@ class _Run:
             typer.echo(f"these tests fail without any change: {sound.failed or 'they took too long'}")
             return
         self.is_sound = True
-        order = Order(sound.seconds, runs["marked"].reached)
+        order = Order(sound.seconds, runs["marked"].reached, self.budget)
+        known = _explained()
+        for each in self.chosen:
+            if str(each) in known:
+                self.record.verdicts.setdefault(key_of(each), "explained")
         open_ = [each for each in self.chosen if key_of(each) not in self.record.verdicts]
         typer.echo(f"{len(forks.tests)} tests, {len(open_)} mutants; {time.monotonic() - begun:.0f} s so far")
 

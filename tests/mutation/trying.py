@@ -18,6 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ import pytest
 from taskqueue import ranking, scripts
 from tests.mutation.reaching import Logs, Place, places_in
 
-Verdict = Literal["killed", "survived", "hung", "unreached"]
+Verdict = Literal["killed", "survived", "hung", "unreached", "explained"]
 
 _POLICY = "_rank_"
 _LEAST_PATIENCE, _TIMES_AS_LONG = 30.0, 5.0
@@ -201,10 +202,14 @@ class Order:
     Args:
         seconds: How long each test takes.
         reached: What each reaches.
+        budget: Seconds of tests for each mutant.
     """
 
-    def __init__(self, seconds: Mapping[str, float], reached: Mapping[str, set[Place]]) -> None:
+    def __init__(
+        self, seconds: Mapping[str, float], reached: Mapping[str, set[Place]], budget: float
+    ) -> None:
         self._seconds = seconds
+        self._budget = budget
         # Tests that reach no line may look at the text.
         of_texts = {test for test in seconds if not reached.get(test)}
         self._reaching: defaultdict[Place, set[str]] = defaultdict(lambda: set(of_texts))
@@ -222,7 +227,9 @@ class Order:
             return []
         tests = self._seconds if line is None else self._reaching[part, line]
         killed = self._killed[part]
-        return sorted(tests, key=lambda test: (-killed[test], self._seconds.get(test, 0.0), test))
+        found = sorted(tests, key=lambda test: (-killed[test], self._seconds.get(test, 0.0), test))
+        spent = accumulate(self._seconds.get(test, 0.0) for test in found)
+        return [test for test, until in zip(found, spent, strict=True) if until <= self._budget]
 
     def patience(self, tests: Sequence[str]) -> float:
         """Return after how many seconds they count as hung."""
