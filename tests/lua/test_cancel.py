@@ -163,3 +163,19 @@ async def test_a_new_claim_knows_nothing_of_an_old_cancel(scene: Scene) -> None:
     extension = await scene.store.extend("worker-1", [(claimed.id, claimed.token)], 15_000)
     assert extension.cancelled == []
     assert await scene.fail(claimed, retry_in_ms=0) == ["retried"]
+
+
+async def test_only_what_waits_is_cancelled_where_that_is_asked(scene: Scene) -> None:
+    """Asked again it says the same; what runs, or has ended otherwise, is left as it is."""
+    await scene.enqueue("runs", "done", "waits")
+    running, done = (await scene.claim(limit=2)).tasks
+    await scene.complete(done)
+
+    assert await scene.store.cancel_queued("waits")
+    after = scene.snapshot()
+
+    assert await scene.store.cancel_queued("waits")
+    assert not await scene.store.cancel_queued(running.id)
+    assert not await scene.store.cancel_queued("done")
+    assert not await scene.store.cancel_queued("unknown")
+    assert scene.snapshot() == after

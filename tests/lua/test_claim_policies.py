@@ -174,3 +174,13 @@ async def test_a_tenant_has_room_for_so_many_in_turns_too(make_scene: MakeScene)
     await scene.enqueue("z", tenant="zeta")
 
     assert sorted(await scene.claimed_ids()) == ["a1", "a2", "z"]
+
+
+@pytest.mark.parametrize(("first", "second"), [("GROK", "GEMINI"), ("GEMINI", "GROK")])
+async def test_equal_ranks_go_by_names_across_types(make_scene: MakeScene, first: str, second: str) -> None:
+    """As in the index of one type: by bytes, and the longer of two that begin alike is the greater."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("short", tenant="a", type=first)
+    await scene.enqueue("long", tenant="aa", type=second)
+
+    assert await scene.claimed_ids(("GROK", "GEMINI"), limit=1) == ["long"]

@@ -257,3 +257,49 @@ async def test_what_a_completion_costs_is_gone_for_the_claim_behind_it(scene: Sc
     assert claim.tasks == []
     assert (await scene.task("b")).state is TaskState.FAILED
     assert await scene.store.balance("acme") == Balance(granted=10, spent=6, held=0)
+
+
+async def test_what_was_charged_is_gone(scene: Scene) -> None:
+    """For what is accepted later, and for what starts later."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", "b", tenant="acme", cost=6)
+    await scene.complete(await scene.claim_one())
+
+    [refused] = await scene.offer(scene.entry("c", tenant="acme", cost=5))
+
+    assert isinstance(refused, InsufficientCredits)
+    assert (refused.needed, refused.balance) == (5, 4)
+    assert await scene.claimed_ids() == []
+    assert (await scene.task("b")).state is TaskState.FAILED
+
+
+async def test_who_waits_for_credits_waits_also_when_more_comes(scene: Scene) -> None:
+    """A cheaper task of another type, accepted meanwhile, does not overtake the one whose turn it is."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", tenant="acme", cost=6)
+    running = await scene.claim_one()
+    await scene.enqueue("b", tenant="acme", cost=8)
+    assert await scene.claimed_ids() == []
+
+    await scene.enqueue("cheap", tenant="acme", cost=1, type="GEMINI")
+
+    assert await scene.claimed_ids(("GROK", "GEMINI")) == []
+    await scene.release(running)
+    assert await scene.claimed_ids(("GROK", "GEMINI"), limit=1) == ["a"]
+
+
+async def test_a_tenant_with_credits_is_known_before_its_first_task(scene: Scene) -> None:
+    """Whoever goes through all tenants meets it, until it is found to have nothing else."""
+    await scene.store.grant("acme", 10)
+
+    assert scene.client.smembers(scene.keys.tenants) == {b"acme"}
+
+
+async def test_a_grant_says_what_there_is_then(scene: Scene) -> None:
+    """All three numbers, as `balance()` does."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", "b", tenant="acme", cost=3)
+    await scene.complete(await scene.claim_one())
+    await scene.claim_one()
+
+    assert await scene.store.grant("acme", 5) == Balance(granted=15, spent=3, held=3)

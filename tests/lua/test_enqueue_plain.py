@@ -34,6 +34,12 @@ async def known_and_claimed(scene: Scene) -> None:
     await scene.claim({"GEMINI": 10})
 
 
+async def marker_taken(scene: Scene) -> None:
+    """A worker has taken the marker of a type, and has not claimed yet."""
+    await known(scene)
+    scene.client.delete(scene.keys.wake("GROK"))
+
+
 async def with_a_limit(scene: Scene) -> None:
     """A tenant may run one task at a time, and has room."""
     await known(scene)
@@ -111,6 +117,7 @@ def thousand(scene: Scene) -> list[Entry]:
         nothing,
         known,
         known_and_claimed,
+        marker_taken,
         with_a_limit,
         with_a_full_tenant,
         with_a_type_limit,

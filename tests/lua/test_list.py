@@ -423,3 +423,13 @@ async def test_a_page_goes_on_from_ready_tasks_to_running_ones(scene: Scene) -> 
     await scene.enqueue("a", "b", tenant="acme")
 
     assert [len(page) async for page in pages(scene, 4)] == [4, 1]
+
+
+async def test_a_finished_task_in_a_list_says_what_it_cost(scene: Scene) -> None:
+    """As it does by itself; only what may be long is left out."""
+    await scene.enqueue("a", tenant="acme", cost=5)
+    await scene.complete(await scene.claim_one())
+
+    [[listed]] = [page async for page in pages(scene, 10)]
+
+    assert listed.charged == (await scene.task("a")).charged == 5

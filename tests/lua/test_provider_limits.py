@@ -197,6 +197,19 @@ async def test_a_provider_that_is_opened_anew_has_all_its_tokens(scene: Scene) -
     assert len(await start(scene, 1)) == 1
 
 
+async def test_a_paused_provider_does_not_open_by_itself(scene: Scene) -> None:
+    """Even if it cools: nobody is to look again when that is over."""
+    await scene.store.set_provider("alpha", {"max": "3"})
+    await fill(scene, 2)
+    [task] = await start(scene, 1)
+    await end(scene, task, "limited", after_ms=5000)
+    assert (await alpha(scene)).opens_in == 5
+
+    await scene.store.set_provider("alpha", {"paused": "1"})
+
+    assert (await alpha(scene)).opens_in is None
+
+
 # Adapting ----------------------------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ async def test_whoever_makes_room_wakes_the_types_that_found_none(scene: Scene, 
 
 
 async def test_all_types_that_found_no_room_are_woken(scene: Scene) -> None:
-    """Three wait for one provider, the second of them twice: each is told, none in place of another."""
+    """Three wait for one provider, and ask more than once: each is told, none in place of another."""
     chains = dict.fromkeys(("GROK", "GEMINI", "CHATGPT", "COPILOT"), ("alpha",))
     await scene.store.set_provider("alpha", {"max": "1"})
     await scene.enqueue("running")
@@ -87,6 +87,7 @@ async def test_all_types_that_found_no_room_are_woken(scene: Scene) -> None:
         await scene.enqueue(f"of-{type_}", type=type_)
         assert await scene.claimed_ids((type_,), chains=chains) == []
         assert await scene.claimed_ids(("CHATGPT",), chains=chains) == []
+        assert await scene.claimed_ids((type_,), chains=chains) == []
     waiting = scene.hash(scene.keys.limit_provider("alpha"))["waiting"]
     assert waiting == "GEMINI CHATGPT COPILOT"
 

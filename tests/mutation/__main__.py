@@ -160,13 +160,16 @@ class _Run:
 
     def report(self) -> list[Chosen]:
         """Say what came of it; return those that survived and are not explained."""
-        verdicts = {key_of(each): self.record.verdicts[key_of(each)] for each in self.chosen}
+        found = self.record.verdicts
+        # Not all of them, if the run was broken off.
+        tried = [each for each in self.chosen if key_of(each) in found]
+        verdicts = {key_of(each): found[key_of(each)] for each in tried}
         counts = Counter(verdicts.values())
         killed = counts["killed"] + counts["hung"]
         share = killed / len(verdicts) if verdicts else 1.0
         typer.echo(f"{killed} of {len(verdicts)} killed ({share:.1%}): {dict(counts)}")
         known = _explained()
-        lived = [each for each in self.chosen if verdicts[key_of(each)] in ("survived", "unreached")]
+        lived = [each for each in tried if verdicts[key_of(each)] in ("survived", "unreached")]
         unexplained = [each for each in lived if str(each) not in known]
         for each in unexplained:
             typer.echo(f"unexplained: {key_of(each)}")
