@@ -11,7 +11,6 @@ local function untake_from(first)
     if taken[index].hold then
       -- Its tenant may wait for just this hold, which no end would ever give back: the next claim looks.
       local tenant = entry.lane.tenant
-      tenant.held = tenant.held - taken[index].hold
       tenant.waits, waiting[tenant] = false, nil
     end
     if taken[index].provider then

@@ -114,12 +114,13 @@ class Scene:
         request: str | None = None,
         lease_ms: int = LEASE_MS,
         chains: Mapping[str, Sequence[str]] | None = None,
+        lowest: int | None = None,
         number: int = 0,
     ) -> ClaimRequest:
         """Return a request for a claim: types with their slots, or types with 1,000 slots each."""
         wanted = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, 1000)
         name = request or next(self._requests)
-        return ClaimRequest(worker, name, wanted, limit, lease_ms, chains or {}, number=number)
+        return ClaimRequest(worker, name, wanted, limit, lease_ms, chains or {}, lowest, number)
 
     async def claim(self, slots: Mapping[str, int] | Iterable[str] = ("GROK",), **options: Any) -> Claim:
         """Claim; see `request` for the options."""

@@ -335,3 +335,14 @@ async def test_an_index_that_lies_is_not_believed(scene: Scene) -> None:
 
     assert await scene.claimed_ids() == ["a"]
     assert scene.lanes() == []
+
+
+async def test_a_claim_that_was_cut_tells_of_earlier_runs(scene: Scene) -> None:
+    """More records than one reply may carry: those that it has come with their attempts."""
+    big = {"text": "x" * 1_000_000}
+    await scene.offer(*(scene.entry(name, payload=big) for name in "abcde"))
+    await scene.fail(*(await scene.claim()).tasks, retry_in_ms=0)
+
+    tasks = (await scene.claim()).tasks
+
+    assert [(task.id, task.attempt, task.deliveries) for task in tasks] == [(name, 2, 2) for name in "abcd"]

@@ -176,11 +176,63 @@ async def test_a_tenant_has_room_for_so_many_in_turns_too(make_scene: MakeScene)
     assert sorted(await scene.claimed_ids()) == ["a1", "a2", "z"]
 
 
+@pytest.mark.parametrize("asked", [("GROK", "GEMINI"), ("GEMINI", "GROK")])
 @pytest.mark.parametrize(("first", "second"), [("GROK", "GEMINI"), ("GEMINI", "GROK")])
-async def test_equal_ranks_go_by_names_across_types(make_scene: MakeScene, first: str, second: str) -> None:
+async def test_equal_ranks_go_by_names_across_types(
+    make_scene: MakeScene, asked: tuple[str, str], first: str, second: str
+) -> None:
     """As in the index of one type: by bytes, and the longer of two that begin alike is the greater."""
     scene = await make_scene(policy="fair_tenants")
     await scene.enqueue("short", tenant="a", type=first)
     await scene.enqueue("long", tenant="aa", type=second)
 
-    assert await scene.claimed_ids(("GROK", "GEMINI"), limit=1) == ["long"]
+    assert await scene.claimed_ids(asked, limit=1) == ["long"]
+
+
+@pytest.mark.parametrize("asked", [("GROK", "GEMINI"), ("GEMINI", "GROK")])
+@pytest.mark.parametrize("better", ["GROK", "GEMINI"])
+async def test_one_rank_and_one_tenant_go_by_the_better_head(
+    make_scene: MakeScene, asked: tuple[str, str], better: str
+) -> None:
+    """Two types of a tenant that has its turn: the higher priority, whichever is looked at first."""
+    scene = await make_scene(policy="fair_tenants")
+    for type_ in asked:
+        await scene.enqueue(type_, tenant="acme", type=type_, priority=9 if type_ == better else 1)
+
+    assert await scene.claimed_ids(asked, limit=1) == [better]
+
+
+async def test_tasks_that_rank_alike_go_by_the_names_of_their_lanes(make_scene: MakeScene) -> None:
+    """Also where one lane is served already: it does not go on before another one of that rank."""
+    by_priority = register_policy(
+        Policy(
+            "test_by_priority",
+            uses_virtual_time=False,
+            rank=lambda head, priority, virtual: priority,
+            source="local policy = { virtual = false, rank = function(h, p, v) return p end }",
+        )
+    )
+    scene = await make_scene(policy=by_priority)
+    await scene.enqueue("a9", tenant="a", priority=9)
+    await scene.enqueue("a5", tenant="a", priority=5)
+    await scene.enqueue("b5", tenant="b", priority=5)
+
+    assert await scene.claimed_ids() == ["a9", "b5", "a5"]
+
+
+async def test_slots_of_a_type_are_counted_in_turns_too(make_scene: MakeScene) -> None:
+    """Where tasks are taken one by one, each takes one of them."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("a1", "a2", "a3", tenant="acme")
+    await scene.enqueue("z1", "z2", tenant="zeta")
+
+    assert len(await scene.claimed_ids({"GROK": 2}, limit=10)) == 2
+
+
+@pytest.mark.parametrize("limit", range(1, 13))
+async def test_no_claim_takes_more_than_it_may(scene: Scene, limit: int) -> None:
+    """Tasks of four lanes in turns, of which each was read further than it is taken."""
+    names = [f"{tenant}{number}" for number in range(5) for tenant in "abcd"]
+    await scene.offer(*(scene.entry(name, tenant=name[0]) for name in names))
+
+    assert await scene.claimed_ids(limit=limit) == names[:limit]

@@ -336,3 +336,15 @@ async def test_a_reserved_task_gives_its_slot_back(scene: Scene) -> None:
 
     assert scene.lanes() == ["default"]
     assert scene.hash(scene.keys.limit_tenant("default")) == {"max": "1"}
+
+
+async def test_a_task_whose_record_is_gone_cannot_be_completed(scene: Scene) -> None:
+    """Nothing says whose it is: the report is stale, and changes nothing."""
+    await scene.enqueue("a")
+    claimed = await scene.claim_one()
+    record = scene.client.getdel(scene.keys.task("a"))
+    before = scene.snapshot()
+
+    assert await scene.complete(claimed) == ["stale"]
+    assert scene.snapshot() == before
+    scene.client.set(scene.keys.task("a"), record)

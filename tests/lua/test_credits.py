@@ -270,7 +270,8 @@ async def test_what_was_charged_is_gone(scene: Scene) -> None:
     assert isinstance(refused, InsufficientCredits)
     assert (refused.needed, refused.balance) == (5, 4)
     assert await scene.claimed_ids() == []
-    assert (await scene.task("b")).state is TaskState.FAILED
+    ended = await scene.task("b")
+    assert (ended.state, ended.finished_ms) == (TaskState.FAILED, scene.clock())
 
 
 async def test_who_waits_for_credits_waits_also_when_more_comes(scene: Scene) -> None:
@@ -303,3 +304,42 @@ async def test_a_grant_says_what_there_is_then(scene: Scene) -> None:
     await scene.claim_one()
 
     assert await scene.store.grant("acme", 5) == Balance(granted=15, spent=3, held=3)
+
+
+async def test_what_a_completion_held_is_free_for_the_claim_behind_it(scene: Scene) -> None:
+    """Both are one call: what was held and not charged can be spent at once."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", tenant="acme", cost=3, hold=8)
+    await scene.enqueue("b", tenant="acme", cost=7)
+    claimed = await scene.claim_one()
+
+    done = [Completion(claimed.id, claimed.token, RESULT, charge=3)]
+    _, claim = await scene.store.complete(done, scene.request())
+
+    assert claim is not None
+    assert [task.id for task in claim.tasks] == ["b"]
+
+
+async def test_a_task_that_the_whole_balance_covers_waits_for_it(scene: Scene) -> None:
+    """Exactly as much as there is, but others hold some of it: that may come back."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", tenant="acme", cost=6)
+    await scene.enqueue("b", tenant="acme", cost=10)
+    running = await scene.claim_one()
+    assert await scene.claimed_ids() == []
+    await scene.enqueue("cheap", tenant="acme", cost=1, type="GEMINI")
+    assert await scene.claimed_ids(("GROK", "GEMINI")) == []
+
+    assert await scene.fail(running) == ["failed"]
+
+    assert await scene.claimed_ids(("GROK", "GEMINI")) == ["b"]
+
+
+async def test_a_task_holds_no_more_than_is_left(scene: Scene) -> None:
+    """Of what others hold, nothing."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", "b", tenant="acme", cost=2, hold=8)
+
+    assert await scene.claimed_ids() == ["a", "b"]
+
+    assert await scene.store.balance("acme") == Balance(granted=10, spent=0, held=10)

@@ -143,3 +143,12 @@ async def test_the_error_of_a_task_that_cannot_be_paid_is_one_that_people_read(s
     assert task.state is TaskState.FAILED
     assert scene.run("a")["error"] == encode_error(TaskError("INSUFFICIENT_CREDITS", message))
     assert [claimed.task().payload["task"] for claimed in await deliveries(scene)] == ["a"]
+
+
+async def test_deliveries_are_of_a_type_that_is_known(scene: Scene) -> None:
+    """Whoever goes through all types meets them, and those to whom they go."""
+    await scene.enqueue("a", webhook="https://a.example")
+    await scene.complete(await scene.claim_one())
+
+    assert b"_webhook" in scene.client.smembers(scene.keys.types)
+    assert len(scene.client.smembers(scene.keys.tenants)) == 2

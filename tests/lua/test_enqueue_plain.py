@@ -157,6 +157,22 @@ async def test_the_usual_call_takes_few_commands(scene: Scene) -> None:
     assert await commands_of(OUT_OF_REACH) > 18
 
 
+async def test_a_call_for_several_lanes_reads_each_type_and_tenant_once(scene: Scene) -> None:
+    """Four lanes of two types and two tenants: not four times what one lane takes."""
+    lanes = [(type_, tenant) for type_ in ("GROK", "GEMINI") for tenant in ("default", "acme")]
+
+    async def enqueue(name: str) -> int:
+        entries = [scene.entry(f"{name}-{at}", type=lane[0], tenant=lane[1]) for at, lane in enumerate(lanes)]
+        scene.client.config_resetstat()
+        await scene.offer(*entries)
+        stats = scene.client.info("commandstats")
+        return int(stats["cmdstat_hlen"]["calls"])
+
+    await enqueue("old")
+
+    assert await enqueue("new") == 4
+
+
 async def test_a_plain_task_after_a_repeated_one_keeps_its_place(scene: Scene) -> None:
     """A repeat sends the whole call the long way; nothing is stored twice."""
     await scene.enqueue("a")

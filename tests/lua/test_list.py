@@ -433,3 +433,42 @@ async def test_a_finished_task_in_a_list_says_what_it_cost(scene: Scene) -> None
     [[listed]] = [page async for page in pages(scene, 10)]
 
     assert listed.charged == (await scene.task("a")).charged == 5
+
+
+async def test_a_delivered_task_in_a_list_says_so(scene: Scene) -> None:
+    """As it does by itself."""
+    await scene.enqueue("a", tenant="acme", webhook="https://a.example")
+    await scene.complete(await scene.claim_one())
+    assert await scene.store.delivered("a")
+
+    [[listed]] = [page async for page in pages(scene, 10)]
+
+    assert listed.delivered_at == (await scene.task("a")).delivered_at is not None
+
+
+async def test_running_tasks_are_met_though_their_number_shrinks(scene: Scene) -> None:
+    """The server's own order of them changes then: a page must not end inside of what it looked at last."""
+    await scene.enqueue(*(f"r{number}" for number in range(400)), tenant="acme", type="HELD")
+    running = sorted((await scene.claim(("HELD",))).tasks, key=lambda task: task.id)
+    await scene.enqueue("ready", tenant="acme")
+    first, position = await scene.store.list_tasks("acme", limit=5)
+    await scene.complete(*running[40:])
+
+    met = {task.id for task in first}
+    while position is not None:
+        tasks, position = await scene.store.list_tasks("acme", limit=5, after=position)
+        met |= {task.id for task in tasks}
+
+    assert {task.id for task in running[:40]} <= met
+
+
+async def test_a_task_in_a_list_says_which_providers_it_left(scene: Scene) -> None:
+    """And where it runs; as it does by itself."""
+    chains = {"GROK": ("alpha", "beta")}
+    await scene.enqueue("a", tenant="acme")
+    [claimed] = (await scene.claim(chains=chains)).tasks
+    await scene.store.switch(claimed.id, claimed.token, left="alpha", verdict="left", following=["beta"])
+
+    [[listed]] = [page async for page in pages(scene, 10)]
+
+    assert (listed.provider, listed.tried) == ("beta", ("alpha:left",))

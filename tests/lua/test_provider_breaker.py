@@ -274,3 +274,22 @@ async def test_an_open_breaker_and_a_cooling_end_with_the_later(scene: Scene) ->
     scene.advance(5000)
     assert ((await alpha(scene)).condition, (await alpha(scene)).opens_in) == ("cooling", 4.0)
     assert await start(scene) == []
+
+
+async def test_a_provider_that_is_opened_anew_has_never_failed(scene: Scene) -> None:
+    """The next time its breaker opens it is for as short as the first time."""
+    await open_breaker(scene)
+    assert (await alpha(scene)).opens_in == 5
+
+    await scene.store.set_provider("alpha", {}, fresh=True)
+    for task in await start(scene, 3):
+        await end(scene, task, "failed")
+
+    assert (await alpha(scene)).opens_in == 5
+
+
+async def test_a_provider_holds_what_was_said_of_it(scene: Scene) -> None:
+    """Its settings, how much of it is used, and who waits for it; nothing else."""
+    await scene.store.set_provider("alpha", {"max": "3"})
+
+    assert scene.hash(scene.keys.limit_provider("alpha")) == {"max": "3", "used": "0", "waiting": ""}

@@ -210,6 +210,18 @@ async def test_a_paused_provider_does_not_open_by_itself(scene: Scene) -> None:
     assert (await alpha(scene)).opens_in is None
 
 
+async def test_a_provider_that_is_opened_anew_has_no_pace_to_keep(scene: Scene) -> None:
+    """When it was sent a task last is among what it learned."""
+    await scene.store.set_provider("alpha", {"rate": "1"})
+    await fill(scene, 5)
+    assert len(await start(scene)) == 1
+    assert await start(scene) == []
+
+    await scene.store.set_provider("alpha", {}, fresh=True)
+
+    assert len(await start(scene)) == 1
+
+
 # Adapting ----------------------------------------------------------------------------------------
 
 

@@ -175,3 +175,13 @@ async def test_of_a_type_so_many_lanes_are_looked_at(scene: Scene, above: int, b
     scene.advance(1000)
 
     assert (await scene.store.stats(type="GROK")).oldest_age == timedelta(seconds=age)
+
+
+async def test_the_limit_of_a_tenant_is_among_its_numbers(scene: Scene) -> None:
+    """Beside those of its types."""
+    await scene.store.set_limit(tenant="acme", concurrency=3)
+    await scene.enqueue("a", tenant="acme")
+
+    limits = (await scene.store.stats(tenant="acme")).limits
+
+    assert Limit("tenant", "acme", 3, 0, False) in limits
