@@ -213,11 +213,14 @@ async def test_tasks_that_rank_alike_go_by_the_names_of_their_lanes(make_scene: 
         )
     )
     scene = await make_scene(policy=by_priority)
-    await scene.enqueue("a9", tenant="a", priority=9)
-    await scene.enqueue("a5", tenant="a", priority=5)
-    await scene.enqueue("b5", tenant="b", priority=5)
+    for name in ("a9", "a5", "b7", "b5"):
+        await scene.enqueue(name, tenant=name[0], priority=int(name[1]))
 
-    assert await scene.claimed_ids() == ["a9", "b5", "a5"]
+    assert await scene.claimed_ids(limit=3) == ["a9", "b7", "b5"]
+    assert await scene.claimed_ids() == ["a5"]
+    for name in ("c9", "c5", "d5"):
+        await scene.enqueue(name, tenant=name[0], priority=int(name[1]))
+    assert await scene.claimed_ids() == ["c9", "d5", "c5"]
 
 
 async def test_slots_of_a_type_are_counted_in_turns_too(make_scene: MakeScene) -> None:
@@ -236,3 +239,24 @@ async def test_no_claim_takes_more_than_it_may(scene: Scene, limit: int) -> None
     await scene.offer(*(scene.entry(name, tenant=name[0]) for name in names))
 
     assert await scene.claimed_ids(limit=limit) == names[:limit]
+
+
+async def test_no_claim_takes_more_than_it_may_of_what_it_has_read(scene: Scene) -> None:
+    """Four tasks of a lane are read, one is taken; when its turn comes again there is room for one."""
+    await scene.enqueue("a-first", tenant="a", priority=9)
+    await scene.enqueue("a1", "a2", "a3", tenant="a", priority=5)
+    await scene.enqueue(*(f"b{number}" for number in range(6)), tenant="b", priority=8)
+
+    assert await scene.claimed_ids(limit=8) == ["a-first", *(f"b{number}" for number in range(6)), "a1"]
+
+
+async def test_an_index_that_lies_is_mended_by_the_claim_that_notices(scene: Scene) -> None:
+    """Though nothing is taken of the lane that seemed to be the first."""
+    await scene.enqueue("better", tenant="acme", priority=9)
+    await scene.enqueue("worse", tenant="zeta", priority=1)
+    sound = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
+    scene.client.zincrby(scene.keys.lanes("GROK"), 2**50, "zeta")
+
+    assert await scene.claimed_ids(limit=1) == ["better"]
+
+    assert scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True) == sound[:1]

@@ -388,3 +388,12 @@ async def test_a_new_task_wakes_one_scheduler(scene: Scene) -> None:
 
     assert scene.is_awake()
     assert not scene.is_awake("GEMINI")
+
+
+async def test_one_call_leaves_one_marker(scene: Scene) -> None:
+    """A task that is due soon and one that may run now wake the type once."""
+    soon = scene.entry("soon", delay=timedelta(seconds=1))
+
+    await scene.offer(soon, scene.entry("now"))
+
+    assert scene.client.llen(scene.keys.wake("GROK")) == 1

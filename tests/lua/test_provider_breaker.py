@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from taskqueue.store import ClaimedTask, ProviderState, Verdict
+from taskqueue.store import ClaimedTask, Completion, ProviderState, Verdict
 from tests.lua.scene import Scene
+from tests.lua.situations import RESULT
 
 CHAINS = {"GROK": ("alpha",)}
 
@@ -293,3 +294,17 @@ async def test_a_provider_holds_what_was_said_of_it(scene: Scene) -> None:
     await scene.store.set_provider("alpha", {"max": "3"})
 
     assert scene.hash(scene.keys.limit_provider("alpha")) == {"max": "3", "used": "0", "waiting": ""}
+
+
+async def test_a_provider_without_a_limit_of_tokens_may_be_told_of_some(scene: Scene) -> None:
+    """They are counted against nothing."""
+    await scene.store.set_provider("alpha", {"max": "3"})
+    await scene.enqueue("a", "b")
+    first, second = await start(scene)
+
+    done = Completion(first.id, first.token, RESULT, tokens=70)
+    words, _ = await scene.store.complete([done])
+    await end(scene, second, "left", tokens=70)
+
+    assert words == ["completed"]
+    assert (await alpha(scene)).condition == "ready"

@@ -207,7 +207,8 @@ async def test_a_paused_provider_does_not_open_by_itself(scene: Scene) -> None:
 
     await scene.store.set_provider("alpha", {"paused": "1"})
 
-    assert (await alpha(scene)).opens_in is None
+    found = await alpha(scene)
+    assert (found.condition, found.opens_in) == ("paused", None)
 
 
 async def test_a_provider_that_is_opened_anew_has_no_pace_to_keep(scene: Scene) -> None:
