@@ -346,3 +346,15 @@ async def test_a_claim_that_was_cut_tells_of_earlier_runs(scene: Scene) -> None:
     tasks = (await scene.claim()).tasks
 
     assert [(task.id, task.attempt, task.deliveries) for task in tasks] == [(name, 2, 2) for name in "abcd"]
+
+
+async def test_a_repeat_tells_of_workers_that_were_lost(scene: Scene) -> None:
+    """As the claim did whose reply was lost."""
+    await scene.enqueue("a")
+    await scene.claim_one()
+    await scene.lose()
+
+    first = await scene.claim(request="r1")
+
+    assert [task.crashes for task in first.tasks] == [1]
+    assert (await scene.claim(request="r1")).tasks == first.tasks

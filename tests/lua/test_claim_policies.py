@@ -260,3 +260,17 @@ async def test_an_index_that_lies_is_mended_by_the_claim_that_notices(scene: Sce
     assert await scene.claimed_ids(limit=1) == ["better"]
 
     assert scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True) == sound[:1]
+
+
+async def test_a_tenant_that_comes_back_is_ranked_anew_in_all_its_lanes(make_scene: MakeScene) -> None:
+    """One of them waited while others were served; a new one lifts the tenant, and that one with it."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("a-waits", tenant="acme")
+    await scene.enqueue(*(f"z{number}" for number in range(6)), tenant="zeta", type="GEMINI")
+    await scene.claim(("GEMINI",), limit=5)
+    [(_, before)] = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
+
+    await scene.enqueue("a-new", tenant="acme", type="GEMINI")
+
+    [(_, after)] = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
+    assert after < before

@@ -191,3 +191,13 @@ async def test_a_scope_is_a_type_or_a_tenant(scene: Scene) -> None:
         await scene.store.set_limit(concurrency=1)
 
     assert scene.snapshot() == before
+
+
+async def test_a_limit_that_is_lifted_leaves_a_pause_listed(scene: Scene) -> None:
+    """It is what is left to be seen, and to be resumed."""
+    await scene.store.set_limit(tenant="acme", concurrency=3)
+    await scene.store.pause(tenant="acme")
+
+    await scene.store.set_limit(tenant="acme", concurrency=None)
+
+    assert [(limit.name, limit.paused) for limit in await scene.store.limits()] == [("acme", True)]

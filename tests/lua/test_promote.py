@@ -99,3 +99,16 @@ async def test_a_parked_tenants_tasks_are_promoted_into_its_parked_lane(scene: S
 
     assert scene.ready(group="acme") == ["late"]
     assert scene.lanes() == []
+
+
+async def test_a_step_has_a_bound_over_all_tenants(scene: Scene) -> None:
+    """What one tenant took of it is gone for the next."""
+    for tenant in ("acme", "zeta"):
+        names = (f"{tenant}-{number}" for number in range(3))
+        await scene.enqueue(*names, tenant=tenant, delay=timedelta(seconds=1))
+    scene.advance(1000)
+
+    promoted = await scene.store.promote(limit=4)
+
+    assert (promoted.count, promoted.more) == (4, True)
+    assert (await scene.store.promote(limit=4)).count == 2

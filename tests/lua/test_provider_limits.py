@@ -197,7 +197,13 @@ async def test_a_provider_that_is_opened_anew_has_all_its_tokens(scene: Scene) -
     assert len(await start(scene, 1)) == 1
 
 
-async def test_a_paused_provider_does_not_open_by_itself(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("settings", "condition"),
+    [({"paused": "1"}, "paused"), ({"rate": "0"}, "cooling"), ({"tokens": "0"}, "cooling")],
+)
+async def test_a_provider_that_gets_nothing_does_not_open_by_itself(
+    scene: Scene, settings: dict[str, str], condition: str
+) -> None:
     """Even if it cools: nobody is to look again when that is over."""
     await scene.store.set_provider("alpha", {"max": "3"})
     await fill(scene, 2)
@@ -205,10 +211,10 @@ async def test_a_paused_provider_does_not_open_by_itself(scene: Scene) -> None:
     await end(scene, task, "limited", after_ms=5000)
     assert (await alpha(scene)).opens_in == 5
 
-    await scene.store.set_provider("alpha", {"paused": "1"})
+    await scene.store.set_provider("alpha", settings)
 
     found = await alpha(scene)
-    assert (found.condition, found.opens_in) == ("paused", None)
+    assert (found.condition, found.opens_in) == (condition, None)
 
 
 async def test_a_provider_that_is_opened_anew_has_no_pace_to_keep(scene: Scene) -> None:
@@ -245,6 +251,19 @@ async def test_a_limit_that_was_met_halves_the_concurrency(scene: Scene) -> None
 
     assert seen == [4, 4, 2, 2, 2, 2, 2, 2]
     assert len(await start(scene)) == 2
+
+
+async def test_a_provider_that_is_opened_anew_was_never_lowered(scene: Scene) -> None:
+    """So a limit that is met in that same second lowers it."""
+    await adapting(scene)
+    running = await start(scene)
+    await end(scene, running[0], "limited", after_ms=100)
+
+    await scene.store.set_provider("alpha", {}, fresh=True)
+    assert (await alpha(scene)).allowed == 8
+    await end(scene, running[1], "limited", after_ms=100)
+
+    assert (await alpha(scene)).allowed == 4
 
 
 async def test_answers_raise_the_concurrency_by_one_in_as_many_as_it_allows(scene: Scene) -> None:
