@@ -334,3 +334,14 @@ async def test_rolling_over_counts_exactly_in_every_second(scene: Scene) -> None
     for number in range(20):
         assert await admit(scene, number, limit=10) == min(number, 10)
         scene.clock.advance(timedelta(seconds=1))
+
+
+async def test_a_new_key_tidies_up_after_those_that_have_ended(scene: Scene) -> None:
+    """They went by themselves; their names in the tenant's index do not."""
+    await scene.store.create_key("old", "digest-old", tenant="acme", name="", rate=5)
+    await scene.store.rotate_key("old", "newer", "digest-newer", 60_000)
+    scene.advance(60_000)
+
+    await scene.store.create_key("newest", "digest-newest", tenant="acme", name="", rate=5)
+
+    assert set(scene.client.zrange(scene.keys.api_keys("acme"), 0, -1)) == {b"newer", b"newest"}

@@ -358,3 +358,13 @@ async def test_a_repeat_tells_of_workers_that_were_lost(scene: Scene) -> None:
 
     assert [task.crashes for task in first.tasks] == [1]
     assert (await scene.claim(request="r1")).tasks == first.tasks
+
+
+async def test_every_delivery_is_counted(scene: Scene) -> None:
+    """The first, the second, and those that follow."""
+    await scene.enqueue("a")
+    for number in (1, 2, 3):
+        claimed = await scene.claim_one()
+        assert (claimed.deliveries, claimed.attempt) == (number, number)
+        assert claimed.token.startswith(f"{number}-")
+        await scene.fail(claimed, retry_in_ms=0)

@@ -270,7 +270,20 @@ async def test_a_tenant_that_comes_back_is_ranked_anew_in_all_its_lanes(make_sce
     await scene.claim(("GEMINI",), limit=5)
     [(_, before)] = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
 
-    await scene.enqueue("a-new", tenant="acme", type="GEMINI")
+    await scene.offer(scene.entry("a-too", tenant="acme"), scene.entry("a-new", tenant="acme", type="GEMINI"))
 
     [(_, after)] = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
     assert after < before
+
+
+async def test_a_tenant_that_waits_keeps_its_turn_when_more_comes(make_scene: MakeScene) -> None:
+    """It has not been away: what it is owed stays."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("a-waits", tenant="acme")
+    await scene.enqueue(*(f"z{number}" for number in range(6)), tenant="zeta", type="GEMINI")
+    await scene.claim(("GEMINI",), limit=5)
+    before = scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True)
+
+    await scene.enqueue("a-too", tenant="acme")
+
+    assert scene.client.zrange(scene.keys.lanes("GROK"), 0, -1, withscores=True) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -343,3 +344,17 @@ async def test_a_task_holds_no_more_than_is_left(scene: Scene) -> None:
     assert await scene.claimed_ids() == ["a", "b"]
 
     assert await scene.store.balance("acme") == Balance(granted=10, spent=0, held=10)
+
+
+async def test_a_claim_that_promotes_and_ends_writes_each_place_once(scene: Scene) -> None:
+    """A task that was due is taken at once, beside one that its tenant cannot pay."""
+    await scene.store.grant("zeta", 5)
+    await scene.enqueue("poor", tenant="zeta", cost=5)
+    await scene.store.grant("zeta", -3)
+    await scene.enqueue("late", tenant="acme", delay=timedelta(seconds=1))
+    scene.advance(1000)
+
+    assert await scene.claimed_ids() == ["late"]
+
+    assert (await scene.task("poor")).state is TaskState.FAILED
+    assert scene.client.zcard(scene.keys.ready("GROK", "acme")) == 0

@@ -90,6 +90,8 @@ async def test_all_types_that_found_no_room_are_woken(scene: Scene) -> None:
         assert await scene.claimed_ids((type_,), chains=chains) == []
     waiting = scene.hash(scene.keys.limit_provider("alpha"))["waiting"]
     assert waiting == "GEMINI CHATGPT COPILOT"
+    [state] = await scene.store.providers()
+    assert state.waiting == ("GEMINI", "CHATGPT", "COPILOT")
 
     await scene.complete(running)
 
