@@ -122,3 +122,18 @@ async def test_many_tenants_are_visited_over_several_steps(make_scene: MakeScene
 
     assert steps > 1
     assert scene.client.scard(scene.keys.tenants) == 0
+
+
+async def test_a_tenant_that_waits_keeps_its_virtual_time(make_scene: MakeScene) -> None:
+    """Even if others are far ahead: what it is owed is not forgotten while it has tasks."""
+    scene = await make_scene(policy="fair_tenants")
+    await scene.enqueue("w1", "w2", tenant="waits")
+    await scene.claim(limit=1)
+    await scene.enqueue(*(f"b{number}" for number in range(5)), tenant="busy", type="GEMINI")
+    await scene.claim(("GEMINI",))
+    before = dict(scene.client.zscan_iter(scene.keys.virtual))
+
+    await scene.store.purge()
+
+    assert dict(scene.client.zscan_iter(scene.keys.virtual)) == before
+    assert set(before) == {b"waits", b"busy"}

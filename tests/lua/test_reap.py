@@ -267,3 +267,24 @@ async def test_a_lease_of_nobody_is_dropped(scene: Scene) -> None:
     assert reaped.requeued == []
     assert scene.leased() == {}
     assert scene.ready() == ["queued"]
+
+
+async def test_a_hold_is_as_long_as_the_longest_lease_that_was_seen(scene: Scene) -> None:
+    """Another worker, whose leases are shorter, does not end it before."""
+    await scene.store.reap(2_000)
+    scene.advance(200_000)
+
+    assert (await scene.store.reap(60_000)).holding_ms == 60_000
+    scene.advance(1_000)
+    assert (await scene.store.reap(2_000)).holding_ms == 59_000
+
+
+async def test_what_was_cancelled_when_it_was_taken_back_is_stale(scene: Scene) -> None:
+    """Its worker was asked to stop, fell silent, and completes it after all: too late."""
+    await scene.enqueue("a")
+    claimed = await scene.claim_one()
+    await scene.store.cancel("a")
+    assert (await scene.lose()).cancelled == ["a"]
+
+    assert await scene.complete(claimed) == ["stale"]
+    assert await scene.fail(claimed) == ["stale"]
