@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from taskqueue.codec import encode_entry
 from taskqueue.errors import QueueCorrupt
 from taskqueue.ranking import Order
-from taskqueue.task import TaskState
+from taskqueue.task import TaskSpec, TaskState
 from tests.lua.conftest import MakeScene
 from tests.lua.scene import LEASE_MS, Scene
 
@@ -368,3 +369,12 @@ async def test_every_delivery_is_counted(scene: Scene) -> None:
         assert (claimed.deliveries, claimed.attempt) == (number, number)
         assert claimed.token.startswith(f"{number}-")
         await scene.fail(claimed, retry_in_ms=0)
+
+
+async def test_a_record_larger_than_a_reply_comes_alone(scene: Scene) -> None:
+    """Payloads may be as large as a reply is meant to be; none waits for ever."""
+    big = TaskSpec(type="GROK", payload={"text": "x" * (4 * 2**20 - 11)}, id="big")
+    await scene.offer(encode_entry(big, max_bytes=4 * 2**20), scene.entry("small"))
+
+    assert await scene.claimed_ids() == ["big"]
+    assert await scene.claimed_ids() == ["small"]

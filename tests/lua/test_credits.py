@@ -358,3 +358,17 @@ async def test_a_claim_that_promotes_and_ends_writes_each_place_once(scene: Scen
 
     assert (await scene.task("poor")).state is TaskState.FAILED
     assert scene.client.zcard(scene.keys.ready("GROK", "acme")) == 0
+
+
+async def test_a_grant_wakes_workers_for_who_waited(scene: Scene) -> None:
+    """They were told that there is nothing; now there is."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", "b", tenant="acme", cost=6)
+    await scene.claim_one()
+    assert await scene.claimed_ids() == []
+    assert not scene.is_awake()
+
+    await scene.store.grant("acme", 5)
+
+    assert scene.is_awake()
+    assert await scene.claimed_ids() == ["b"]

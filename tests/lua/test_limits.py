@@ -201,3 +201,13 @@ async def test_a_limit_that_is_lifted_leaves_a_pause_listed(scene: Scene) -> Non
     await scene.store.set_limit(tenant="acme", concurrency=None)
 
     assert [(limit.name, limit.paused) for limit in await scene.store.limits()] == [("acme", True)]
+
+
+async def test_a_pause_that_ends_leaves_a_weight_listed(scene: Scene) -> None:
+    """A weight alone is something to be seen."""
+    await scene.store.set_limit(tenant="acme", weight=3)
+    await scene.store.pause(tenant="acme")
+
+    await scene.store.resume(tenant="acme")
+
+    assert [(limit.name, limit.weight) for limit in await scene.store.limits()] == [("acme", 3)]
