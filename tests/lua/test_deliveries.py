@@ -154,3 +154,17 @@ async def test_deliveries_are_of_a_type_that_is_known(scene: Scene) -> None:
     assert b"_webhook" in scene.client.smembers(scene.keys.types)
     host = digest_of_host("https://a.example")
     assert scene.client.smembers(scene.keys.tenants) == {b"default", f"_default.{host}".encode()}
+
+
+async def test_what_was_delivered_goes_soon(scene: Scene) -> None:
+    """Its task is kept for a day; the delivery, for an hour from its end, whenever it was made."""
+    await scene.enqueue("a", webhook=HOOK)
+    await scene.complete(await scene.claim_one())
+    [delivery] = await deliveries(scene)
+    await scene.complete(delivery)
+
+    expires = {
+        name: scene.client.pexpiretime(scene.keys.task(name)) - scene.clock() for name in ("a", delivery.id)
+    }
+
+    assert expires == {"a": 24 * 3600 * 1000, delivery.id: 3600 * 1000}

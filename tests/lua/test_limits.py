@@ -211,3 +211,10 @@ async def test_a_pause_that_ends_leaves_a_weight_listed(scene: Scene) -> None:
     await scene.store.resume(tenant="acme")
 
     assert [(limit.name, limit.weight) for limit in await scene.store.limits()] == [("acme", 3)]
+
+
+async def test_a_paused_queue_is_no_limit(scene: Scene) -> None:
+    """What is listed are types and tenants."""
+    await scene.store.pause()
+
+    assert await scene.store.limits() == []

@@ -472,3 +472,27 @@ async def test_a_task_in_a_list_says_which_providers_it_left(scene: Scene) -> No
     [[listed]] = [page async for page in pages(scene, 10)]
 
     assert (listed.provider, listed.tried) == ("beta", ("alpha:left",))
+
+
+async def test_a_task_in_a_list_says_how_many_workers_it_lost(scene: Scene) -> None:
+    """As it does by itself."""
+    await scene.enqueue("a", tenant="acme")
+    await scene.claim_one()
+    await scene.lose()
+
+    [[listed]] = [page async for page in pages(scene, 10)]
+
+    assert listed.crashes == 1
+
+
+async def test_leases_of_others_are_passed_in_steps(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No script goes through all of them at once, however few are wanted."""
+    monkeypatch.setattr(listing, "_AT_ONCE", 20)
+    await scene.enqueue(*(f"z{number}" for number in range(300)), tenant="zeta")
+    await scene.enqueue("a", tenant="acme")
+    await scene.claim()
+    scene.client.config_resetstat()
+
+    assert await walk(scene, states=[TaskState.PROCESSING]) == ["a"]
+
+    assert scene.client.info("commandstats")["cmdstat_evalsha"]["calls"] >= 5

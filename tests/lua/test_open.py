@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import redis
 
+from taskqueue.codec import encode_entry
+from taskqueue.connect import Connector
 from taskqueue.errors import InvalidSetting, QueueCorrupt, QueueMismatch, ServerUnsuitable
+from taskqueue.keys import Keys
 from taskqueue.ranking import Order
+from taskqueue.store import Accepted, Store
+from taskqueue.task import TaskSpec
 from tests.lua.conftest import MakeScene
 
 
@@ -129,3 +136,27 @@ async def test_settings_that_nobody_wrote_are_corrupt(
     with pytest.raises(QueueCorrupt):
         await make_scene()
     scene.client.hset(scene.keys.meta, mapping=stored)
+
+
+async def test_the_clock_is_the_servers(url: str, keys: Keys, client: redis.Redis) -> None:
+    """Where no test has one of its own: instants lie between two looks at it."""
+    connector = Connector.parse(url)
+    await connector.open()
+    store = Store(connector.client(), keys)
+    await store.open()
+
+    before = server_ms(client)
+    [accepted] = await store.enqueue([encode_entry(TaskSpec(type="GROK", payload={}))])
+    after = server_ms(client)
+
+    assert isinstance(accepted, Accepted)
+    assert before <= accepted.created_ms <= after
+    await store.close()
+    await connector.close()
+
+
+def server_ms(client: redis.Redis) -> int:
+    """Return what the server's clock says, in epoch milliseconds."""
+    asking: Any = client  # redis-py declares replies for both of its modes
+    seconds, microseconds = asking.time()
+    return int(seconds * 1000 + microseconds // 1000)
