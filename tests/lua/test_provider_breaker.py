@@ -283,6 +283,7 @@ async def test_a_provider_that_is_opened_anew_has_never_failed(scene: Scene) -> 
     assert (await alpha(scene)).opens_in == 5
 
     await scene.store.set_provider("alpha", {}, fresh=True)
+    assert (await alpha(scene)).failures == 0
     for task in await start(scene, 3):
         await end(scene, task, "failed")
 
