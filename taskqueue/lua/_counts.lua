@@ -33,13 +33,11 @@ local function tally(key, field, by)
   fields[field] = (fields[field] or 0) + by
 end
 
--- The slots of a type or tenant that are used. Mostly the script has read how many there were.
+-- The slots of a type or tenant that are used. How many there were has been read: by whoever touched the lane.
 local used_changed = {}
 local function count_used(limited, by)
-  limited.used = limited.used + by
-  if not limited.is_read then
-    tally(limited.limit, "used", by)
-  elseif by ~= 0 then
+  if by ~= 0 then
+    limited.used = limited.used + by
     used_changed[limited] = true
   end
 end
