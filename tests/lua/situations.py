@@ -71,6 +71,11 @@ def completions(held: Held) -> list[Completion]:
 
 
 SITUATIONS = [
+    Situation(
+        "enqueue",
+        "first of a type",
+        lambda scene, held: scene.store.enqueue([scene.entry("first", type="NEW", tenant="new")]),
+    ),
     Situation("open", "again", lambda scene, held: scene.store.open(retention=timedelta(hours=3))),
     Situation(
         "enqueue",
@@ -142,6 +147,11 @@ SITUATIONS = [
                 Completion("told", held["told"].token, RESULT),
             ]
         ),
+    ),
+    Situation(
+        "complete",
+        "told",
+        lambda scene, held: scene.store.complete([Completion("told", held["told"].token, RESULT)]),
     ),
     Situation("complete", "alone", lambda scene, held: scene.store.complete(completions(held))),
     Situation(
