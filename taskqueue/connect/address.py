@@ -125,7 +125,11 @@ def scrubbed(url: str) -> str:
     if not at:
         return redact(url)
     scheme, separator, login = before.partition("://")
-    if not separator or not _SCHEME.fullmatch(scheme):
+    is_url = bool(separator) and _SCHEME.fullmatch(scheme) is not None
+    if redact(before) != before:
+        # The @ may be of a password among the options, which goes on behind it.
+        return f"{scheme}://***" if is_url else "***"
+    if not is_url:
         return f"***@{redact(after)}"
     user, colon, _ = login.partition(":")
     # A login of one word, or no URL at all: all of it may be secret.

@@ -141,6 +141,18 @@ def test_a_url_that_breaks_a_rule_is_refused_with_the_rule(url: str, rule: str) 
     assert refusal.value.setting == "TASKQUEUE_URL"
 
 
+@pytest.mark.parametrize("password", ["a@canary", "canary@b", "a@canary@b", "x:y@canary/z?q"])
+@pytest.mark.parametrize("option", ["password", "Password", "sentinel_password"])
+def test_a_password_among_the_options_may_have_an_at(option: str, password: str) -> None:
+    """It should have been escaped, which the refusal says without a piece of it."""
+    url = f"redis+sentinel://h/main?db=1&{option}={password}"
+
+    assert "canary" not in scrubbed(url)
+    with pytest.raises(InvalidSetting) as refused:
+        parse_address(url)
+    assert "canary" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
