@@ -40,6 +40,10 @@ async def kill_always(laboratory: Laboratory, dice: Random) -> None:
     await place.restart()
 
 
+_HELD_BACK = 2.1
+"""Seconds for which a server may hold writes back from its file, while the fsync before takes long."""
+
+
 async def lose_power(laboratory: Laboratory, dice: Random) -> None:
     """SIGKILL, and the last second of the append-only file is cut off, in the middle of a command.
 
@@ -53,7 +57,7 @@ async def lose_power(laboratory: Laboratory, dice: Random) -> None:
     os.truncate(file, min(size + dice.randint(1, 200), file.stat().st_size))
     mend(place.server.folder, place.server.binary)
     await place.restart()
-    laboratory.fault("power", begin - 0.1, repeats=[EVERYONE], loses=True, disorders=True)
+    laboratory.fault("power", begin - _HELD_BACK, repeats=[EVERYONE], loses=True, disorders=True)
 
 
 async def restart(laboratory: Laboratory, dice: Random) -> None:
