@@ -40,6 +40,8 @@ async def freeze(laboratory: Laboratory, dice: Random) -> None:
     worker.freeze()
     await asyncio.sleep(2 * laboratory.setup.lease + dice.random())
     worker.thaw()
+    # A task that it had claimed a moment before starts now: that is of the fault, too.
+    await asyncio.sleep(0.1)
     laboratory.fault("freeze", begin, repeats=[worker.name])
 
 
