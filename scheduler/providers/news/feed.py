@@ -7,6 +7,7 @@ time. It is handed bytes in memory: given a text, it might take it for an addres
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from scheduler.providers.tools.decoding import text_of, web_address
 
 _DEEPEST: Final = 32
 _LONGEST_HTML: Final = 20_000  # characters; of their text a result keeps 4,000
+_ENDLESS_NUMBER: Final = re.compile(r"&#[0-9]{100,};?")  # of a character that cannot be; int() refuses it
 _HEADERS: Final = {"content-type": "application/rss+xml; charset=utf-8"}
 
 
@@ -70,7 +72,7 @@ def text_of_html(html: str) -> str:
     reader = _Reader()
     # Python's parser raises it for a marked section that it does not know: the text ends there.
     with suppress(AssertionError):
-        reader.feed(html[:_LONGEST_HTML])
+        reader.feed(_ENDLESS_NUMBER.sub("\ufffd", html[:_LONGEST_HTML]))
         reader.close()
     return " ".join("".join(reader.parts).split())
 
