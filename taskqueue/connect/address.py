@@ -126,7 +126,8 @@ def scrubbed(url: str) -> str:
         return redact(url)
     scheme, separator, login = before.partition("://")
     is_url = bool(separator) and _SCHEME.fullmatch(scheme) is not None
-    if redact(before) != before:
+    options = "".join(before.partition("?")[1:])
+    if redact(options) != options:
         # The @ may be of a password among the options, which goes on behind it.
         return f"{scheme}://***" if is_url else "***"
     if not is_url:

@@ -372,3 +372,17 @@ async def test_a_grant_wakes_workers_for_who_waited(scene: Scene) -> None:
 
     assert scene.is_awake()
     assert await scene.claimed_ids() == ["b"]
+
+
+async def test_who_waits_for_credits_waits_in_the_claim_that_notices_too(scene: Scene) -> None:
+    """The same claim wants another type, of which the tenant has a cheaper task: that does not overtake."""
+    await scene.store.grant("acme", 10)
+    await scene.enqueue("a", tenant="acme", cost=6)
+    running = await scene.claim_one()
+    await scene.enqueue("b", tenant="acme", cost=8)
+    await scene.enqueue("cheap", tenant="acme", cost=1, type="GEMINI")
+
+    assert await scene.claimed_ids(("GROK", "GEMINI")) == []
+
+    await scene.release(running)
+    assert await scene.claimed_ids(("GROK", "GEMINI"), limit=1) == ["a"]

@@ -63,13 +63,30 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A mutant and the script, or the part, that it is of."""
+    """A mutant.
+
+    Attributes:
+        part: The script, or the part, that it is of.
+        mutant: What is changed.
+        twin: Which one it is, from 1, of those that change a line that looks the same in the same way.
+    """
 
     part: str
     mutant: Mutant
+    twin: int
 
     def __str__(self) -> str:
-        return f"{self.part}: {self.mutant.kind}: {self.mutant.before} -> {self.mutant.after}"
+        number = f" #{self.twin}" if self.twin > 1 else ""
+        return f"{self.part}: {self.mutant.kind}: {self.mutant.before} -> {self.mutant.after}{number}"
+
+
+def all_of(part: str, source: str) -> Iterator[Chosen]:
+    """Yield every mutant of a script or a part."""
+    twins: Counter[tuple[str, str, str]] = Counter()
+    for mutant in mutants_of(source):
+        change = (mutant.kind, mutant.before, mutant.after)
+        twins[change] += 1
+        yield Chosen(part, mutant, twins[change])
 
 
 def _chosen(only: str, sample: int, dice: Random) -> list[Chosen]:
@@ -77,7 +94,7 @@ def _chosen(only: str, sample: int, dice: Random) -> list[Chosen]:
     names = only.split(",") if only else list(sources)
     if unknown := sorted(set(names) - set(sources)):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(sources)}", param_hint="--only")
-    every = [Chosen(name, mutant) for name in names for mutant in mutants_of(sources[name])]
+    every = [each for name in names for each in all_of(name, sources[name])]
     # In an order by chance: a run that is broken off has tried a fair sample.
     return dice.sample(every, sample if 0 < sample < len(every) else len(every))
 
@@ -133,7 +150,7 @@ class _Run:
             return
         self.is_sound = True
         order = Order(sound.seconds, runs["marked"].reached, self.budget)
-        known = _explained()
+        known = explained()
         for each in self.chosen:
             if str(each) in known:
                 self.record.verdicts.setdefault(key_of(each), "explained")
@@ -168,7 +185,7 @@ class _Run:
         killed = counts["killed"] + counts["hung"]
         share = killed / len(verdicts) if verdicts else 1.0
         typer.echo(f"{killed} of {len(verdicts)} killed ({share:.1%}): {dict(counts)}")
-        known = _explained()
+        known = explained()
         lived = [each for each in tried if verdicts[key_of(each)] in ("survived", "unreached")]
         unexplained = [each for each in lived if str(each) not in known]
         for each in unexplained:
@@ -176,7 +193,7 @@ class _Run:
         return unexplained
 
 
-def _explained() -> dict[str, str]:
+def explained() -> dict[str, str]:
     """Return the reason of each mutant that no test can notice, by its name."""
     return tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))["survivors"] if EXPLAINED.exists() else {}
 

@@ -8,6 +8,7 @@ import pytest
 
 import taskqueue
 from taskqueue import scripts
+from tests.mutation.__main__ import all_of, explained
 from tests.mutation.mutants import Mutant, mutants_of
 
 SCRIPTS = Path(taskqueue.__file__).parent / "lua"
@@ -64,3 +65,17 @@ def test_a_mutant_is_the_script_with_one_line_changed() -> None:
 def _changed(source: str, mutant: Mutant) -> list[tuple[int, str, str]]:
     pairs = zip(source.split("\n"), mutant.source.split("\n"), strict=True)
     return [(at, old.strip(), new.strip()) for at, (old, new) in enumerate(pairs, 1) if old != new]
+
+
+def test_each_mutant_that_is_explained_can_be_made() -> None:
+    """A reason that is left over hides that its line has changed."""
+    made = {str(each) for name, source in scripts._read_all().items() for each in all_of(name, source)}
+
+    assert set(explained()) - made == set()
+
+
+def test_twins_have_names_of_their_own() -> None:
+    """Two lines that look the same are two mutants: the reason of one is none for the other."""
+    names = [str(each) for each in all_of("part", "if a then\n  x()\nend\nx()\n")]
+
+    assert names == ["part: drop: x() -> ", "part: drop: x() ->  #2"]

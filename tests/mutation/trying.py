@@ -31,7 +31,6 @@ Verdict = Literal["killed", "survived", "hung", "unreached", "explained"]
 
 _POLICY = "_rank_"
 _LEAST_PATIENCE, _TIMES_AS_LONG = 30.0, 5.0
-_SLOWEST_FIRST_FAILURE = 0.001  # seconds that an unknown test counts for
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +181,10 @@ class _Child:
     def end(self) -> Ran:
         """Kill whatever is left, and return what it told."""
         os.close(self.pipe)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
+        # By itself as well: it may not have come to make its group.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._is_late:
@@ -219,22 +220,18 @@ class Order:
         self._killed: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def of(self, part: str, line: int | None) -> list[str]:
-        """Return the tests for a change of a marked line; all of them, if that is not known.
-
-        None, if no test reaches it.
-        """
+        """Return the tests that reach a marked line, which may be none; all, if the mark is not known."""
         if line is not None and (part, line) not in self._reaching:
             return []
         tests = self._seconds if line is None else self._reaching[part, line]
         killed = self._killed[part]
-        found = sorted(tests, key=lambda test: (-killed[test], self._seconds.get(test, 0.0), test))
-        spent = accumulate(self._seconds.get(test, 0.0) for test in found)
+        found = sorted(tests, key=lambda test: (-killed[test], self._seconds[test], test))
+        spent = accumulate(self._seconds[test] for test in found)
         return [test for test, until in zip(found, spent, strict=True) if until <= self._budget]
 
     def patience(self, tests: Sequence[str]) -> float:
         """Return after how many seconds they count as hung."""
-        usual = sum(self._seconds.get(test, _SLOWEST_FIRST_FAILURE) for test in tests)
-        return _LEAST_PATIENCE + _TIMES_AS_LONG * usual
+        return _LEAST_PATIENCE + _TIMES_AS_LONG * sum(self._seconds[test] for test in tests)
 
     def noticed(self, part: str, test: str) -> None:
         """Remember which test failed: it comes first for the next mutant of the part."""

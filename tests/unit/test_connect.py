@@ -193,6 +193,11 @@ def test_a_password_is_never_shown(url: str) -> None:
     assert "***" in shown or "..." in shown
 
 
+def test_the_host_behind_a_password_with_an_at_is_shown() -> None:
+    """Else nobody could tell which of several addresses it is that is wrong."""
+    assert scrubbed("redis://me:p@ss@host:6379/0?db=1") == "redis://me:***@host:6379/0?db=1"
+
+
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20))
 def test_what_stands_before_the_last_at_sign_is_hidden(password: str, rest: str) -> None:
     """Whatever characters a password has that should have been encoded, and were not."""
