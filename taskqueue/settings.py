@@ -74,21 +74,25 @@ _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(ms|s|m|h|d)?", re.ASCII)
 _DURATION_RULE = "seconds, or a number with ms, s, m, h or d, such as 1.5s or 24h"
 # A path of this machine may have both signs.
 _PASSWORD = re.compile(r"((?:(?<!embedded)(?<!unix)://|://(?=[^/]))[^:]*):.*@", re.DOTALL)
-# To the next option, a `#` included: it may be part of a password, not escaped as it should have been.
-_OPTION = re.compile(r"([?&]([^=?&#]*)=)[^&]*")
+# Also behind a second `?`: it may begin another address, which stands in the value of an option.
+_OPTION = re.compile(r"[?&]([^=?&#]*)=")
 _SECRET_NAME = re.compile(r"password|secret|token", re.IGNORECASE)
 _BREAKS = str.maketrans("", "", "\t\r\n")
 
 
 def redact(url: str) -> str:
     """Return *url* with `***` for its passwords, as logs and errors may show it."""
-    return _OPTION.sub(_hidden, _PASSWORD.sub(r"\1:***@", url))
-
-
-def _hidden(option: re.Match[str]) -> str:
-    # Names are read as those who take URLs apart read them: unescaped, without the breaks that they drop.
-    is_secret = _SECRET_NAME.search(unquote(option[2].translate(_BREAKS)))
-    return f"{option[1]}***" if is_secret else option[0]
+    text = _PASSWORD.sub(r"\1:***@", url)
+    shown, at = [], 0
+    for option in _OPTION.finditer(text):
+        # Names are read as those who take URLs apart read them: unescaped, without the breaks that they drop.
+        name = unquote(option[1].translate(_BREAKS))
+        if option.start() >= at and _SECRET_NAME.search(name):
+            shown += [text[at : option.end()], "***"]
+            # To the next option: a `?` or a `#` may be of the password, not escaped as it should have been.
+            end = text.find("&", option.end())
+            at = len(text) if end < 0 else end
+    return "".join([*shown, text[at:]])
 
 
 def parse_duration(text: str) -> timedelta:
