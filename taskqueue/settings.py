@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
@@ -72,8 +72,8 @@ _SHORTEST_BEAT = timedelta(milliseconds=10)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(ms|s|m|h|d)?", re.ASCII)
 _DURATION_RULE = "seconds, or a number with ms, s, m, h or d, such as 1.5s or 24h"
-# A path of this machine may have both signs.
-_PASSWORD = re.compile(r"((?:(?<!embedded)(?<!unix)://|://(?=[^/]))[^:]*):.*@", re.DOTALL)
+# The `:` before a password. A path of this machine may have one, and an `@` too.
+_LOGIN = re.compile(r"(?:(?<!embedded)(?<!unix)://|://(?=[^/]))[^:]*:")
 # Also behind a second `?`: it may begin another address, which stands in the value of an option.
 _OPTION = re.compile(r"[?&]([^=?&#]*)=")
 _SECRET_NAME = re.compile(r"password|secret|token", re.IGNORECASE)
@@ -82,17 +82,31 @@ _BREAKS = str.maketrans("", "", "\t\r\n")
 
 def redact(url: str) -> str:
     """Return *url* with `***` for its passwords, as logs and errors may show it."""
-    text = _PASSWORD.sub(r"\1:***@", url)
     shown, at = [], 0
-    for option in _OPTION.finditer(text):
+    for begin, end in sorted([*_password(url), *_secret_options(url)]):
+        # Two that overlap are one: only one of them is a password, and nobody can say which.
+        if begin > at:
+            shown += [url[at:begin], "***"]
+        at = max(at, end)
+    return "".join([*shown, url[at:]])
+
+
+def _password(url: str) -> Iterator[tuple[int, int]]:
+    end = url.rfind("@")
+    if login := _LOGIN.search(url, 0, max(0, end)):
+        yield login.end(), end
+
+
+def _secret_options(url: str) -> Iterator[tuple[int, int]]:
+    end = 0
+    for option in _OPTION.finditer(url):
         # Names are read as those who take URLs apart read them: unescaped, without the breaks that they drop.
         name = unquote(option[1].translate(_BREAKS))
-        if option.start() >= at and _SECRET_NAME.search(name):
-            shown += [text[at : option.end()], "***"]
+        if option.start() >= end and _SECRET_NAME.search(name):
             # To the next option: a `?` or a `#` may be of the password, not escaped as it should have been.
-            end = text.find("&", option.end())
-            at = len(text) if end < 0 else end
-    return "".join([*shown, text[at:]])
+            end = url.find("&", option.end())
+            end = len(url) if end < 0 else end
+            yield option.end(), end
 
 
 def parse_duration(text: str) -> timedelta:
