@@ -127,6 +127,18 @@ async def test_a_flushed_script_is_sent_again_at_every_level(level: Durability) 
             assert (await store.stats()).queued == 2
 
 
+async def test_a_mistake_of_our_own_is_not_dressed_up(store: Store) -> None:
+    """What the client refuses to send is neither tried again nor called something else."""
+    mistake = redis_errors.DataError("Invalid input of type: 'NoneType'")
+    store._caller.wire = cast("Wire", Flaky(store._caller.wire, [mistake], after=False))
+
+    with pytest.raises(redis_errors.DataError) as raised:
+        await store.enqueue([entry()])
+
+    assert raised.value is mistake
+    assert (await store.stats()).queued == 0
+
+
 async def test_patience_ends_with_what_was_tried(store: Store) -> None:
     """A server that never answers well is given up, and the error says how often it was asked."""
     flaky = Flaky(store._caller.wire, [redis_errors.ConnectionError("gone")] * 1000, after=False)

@@ -480,8 +480,10 @@ def test_as_many_leaves_as_joins_give_the_share_back(folder: Path, share: Embedd
 def test_a_forked_child_joins_by_itself(folder: Path, share: EmbeddedServer) -> None:
     """The child has no share until it joins; its leaving and ending take nothing from its parent."""
     share.join()
+    not_joined = EmbeddedServer(folder, linger=LINGER)
 
     def in_child() -> None:
+        not_joined.leave()
         share.leave()  # takes back nothing: the join was the parent's
         assert len(list(Layout(folder).users.iterdir())) == 1
         with client(share.join()) as connection:

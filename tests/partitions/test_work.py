@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -219,6 +220,24 @@ async def test_a_task_of_a_partition_goes_on_to_its_next_provider(queue: Partiti
     ended = [await queue.wait(task.id, timeout=0) for task in tasks]
     assert [(task.result, task.attempt) for task in ended] == [("second", 1)] * len(tasks)
     assert asked == ["first", "second"] * len(tasks)
+
+
+async def test_long_tasks_of_all_partitions_keep_their_leases(queue: PartitionedQueue) -> None:
+    """Each partition's heartbeat extends its own, and nobody else's."""
+    together = asyncio.Barrier(len(homes_of(queue)))
+    scheduler = Scheduler(queue=queue, concurrency=4, lease=timedelta(milliseconds=600))
+
+    @scheduler.handler("LONG")
+    async def work(payload: dict[str, Any], context: Context) -> int:
+        await together.wait()
+        await asyncio.sleep(1.5)
+        return context.attempt
+
+    tasks = [await queue.enqueue("LONG", {}, tenant=tenant) for tenant in homes_of(queue)]
+    await scheduler.run(burst=True, handle_signals=False)
+
+    ended = [await queue.wait(task.id, timeout=0) for task in tasks]
+    assert [(task.result, task.deliveries) for task in ended] == [(1, 1)] * len(tasks)
 
 
 async def test_extensions_and_progress_go_to_the_partition_of_the_lease(bench: Bench) -> None:

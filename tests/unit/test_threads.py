@@ -118,7 +118,7 @@ async def test_a_background_that_crashes_says_so(threaded: bool) -> None:
 
 
 async def test_a_background_that_never_started_is_stopped_at_once() -> None:
-    """And one that is stopped while it starts does not go on."""
+    """And one that is stopped while it starts ends."""
     served: list[str] = []
 
     async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
@@ -133,6 +133,31 @@ async def test_a_background_that_never_started_is_stopped_at_once() -> None:
     await asyncio.sleep(0)
     await asyncio.wait_for(background.stop(), 5)
     starting.cancel()
+
+
+async def test_a_background_whose_thread_comes_too_late_serves_nothing() -> None:
+    """It was stopped before its thread had done anything."""
+    served: list[str] = []
+    go_on = threading.Event()
+
+    async def serve(ready: Callable[[], None], stopping: asyncio.Event) -> None:
+        served.append("begun")
+
+    class Late(Background):
+        def _run_thread(self) -> None:
+            go_on.wait(5)
+            super()._run_thread()
+
+    background = Late(serve, no_crash)
+    starting = asyncio.create_task(background.start())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(background.stop())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(stopping, 5)
+    starting.cancel()
+
+    assert served == []
 
 
 async def test_a_start_that_is_cancelled_leaves_a_background_to_be_stopped() -> None:
