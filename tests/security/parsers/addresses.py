@@ -18,6 +18,7 @@ from taskqueue.webhooks.endpoint import LONGEST_URL, parse_endpoint
 from tests.security.fuzzing import CANARY, Parser, assert_hidden, text_of
 
 _OPTION = re.compile(r"\?(?:[^#]*&)?(?:sentinel_)?password=[^&]*\Z", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 _ANYWHERE = EgressPolicy(schemes=("https", "http"), ports=None, allow_loopback=True)
 _USUAL = EgressPolicy()
 
@@ -28,8 +29,9 @@ def holds_password(url: str) -> bool:
     if not canary or CANARY in after:
         return False
     if "@" in after:
-        _, scheme, login = before.partition("://")
-        return not scheme or ":" in login
+        _, is_behind_scheme, login = before.partition("://")
+        # A scheme is shown, a wrong one too: nobody finds the slip else.
+        return ":" in login if is_behind_scheme else _SCHEME.match(url) is None
     return _OPTION.search(before) is not None
 
 
