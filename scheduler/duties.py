@@ -28,13 +28,14 @@ class Duty(Protocol[R]):
         """Return in how many seconds it is due again, jitter included."""
 
 
-async def repeat(duty: Duty[R], outage: Outage, random: Random) -> None:
+async def repeat(duty: Duty[R], outage: Outage, random: Random, longest: float) -> None:
     """Run a duty again and again until cancelled; an unreachable server is waited for.
 
     Args:
         duty: What to run.
         outage: Told when the server goes away and when it is back.
         random: Source of chance for the jitter while the server is away.
+        longest: Seconds between two tries at the most: leases must be extended soon after it is back.
     """
     failures = 0
     while True:
@@ -43,7 +44,7 @@ async def repeat(duty: Duty[R], outage: Outage, random: Random) -> None:
         except ServerUnavailable as error:
             outage.noticed(error)
             failures += 1
-            pause = retry_delay(failures, random)
+            pause = retry_delay(failures, random, longest)
         except Exception:
             # Whatever it is, tasks must go on running: without this duty for a while, if need be.
             logger.exception("%s failed; it is tried again", type(duty).__name__)

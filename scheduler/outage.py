@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from datetime import timedelta
@@ -50,6 +51,12 @@ class Outage:
             logger.info("%s is back after %.1f s", self._server, time.monotonic() - since)
 
 
-def retry_delay(failures: int, random: Random) -> float:
-    """Return how long to wait before the next try, in seconds, after so many failures in a row."""
-    return _RECONNECT.delay(failures, random).total_seconds()
+def retry_delay(failures: int, random: Random, longest: float = math.inf) -> float:
+    """Return how long to wait before the next try, in seconds, after so many failures in a row.
+
+    Args:
+        failures: The first is 1.
+        random: Source of chance for the jitter.
+        longest: Seconds that it is never longer than; 2 s in any case.
+    """
+    return min(_RECONNECT.ceiling(failures).total_seconds(), longest) * random.random()

@@ -185,7 +185,8 @@ class Worker:
                     store = await stack.enter_async_context(_second_store(home.queue))
                 is_here = None if len(homes) == 1 else partial(_is_of, number)
                 duties = self._duties(store, executor, loop, random, is_here)
-                tasks += [here.create_task(repeat(duty, home.outage, random)) for duty in duties]
+                beat = self._plan.heartbeat
+                tasks += [here.create_task(repeat(duty, home.outage, random, beat)) for duty in duties]
             stop = here.create_task(stopping.wait())
             try:
                 ready()

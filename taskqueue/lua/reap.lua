@@ -2,8 +2,8 @@
 --[[
 reap: take back tasks whose lease has run out. The only script that ends somebody else's lease.
 After a gap in its own runs, or a jump of the clock, it reaps nothing for one lease: whoever was cut
-off gets that long to extend. So an outage does not run everything twice. A gap meanwhile lengthens
-that only if it is as long as a lease.
+off gets that long to extend. So an outage does not run everything twice. After another gap meanwhile,
+shorter than a lease, half of one is left.
 
 KEYS
   meta      hash  settings of the queue; keeps the time of the last pass and the end of a hold
@@ -39,11 +39,12 @@ local passes = call("HMGET", meta_key, "reaped_at", "hold_until", "longest_lease
 local reaped_at, hold_until = tonumber(passes[1]), tonumber(passes[2] or 0)
 local longest = max(lease, tonumber(passes[3] or 0))
 local gap = reaped_at and now - reaped_at or 0
--- One short gap after the other must not hold for ever: only what outlasts a lease lengthens a hold.
-local was_holding = reaped_at and hold_until > reaped_at
-local noticed = was_holding and longest or floor(longest / 2)
-if gap > max(noticed, SHORTEST_GAP) or gap < -JUMP then
-  hold_until = now + longest
+local half = floor(longest / 2)
+if gap > max(half, SHORTEST_GAP) or gap < -JUMP then
+  -- Of a server that comes and goes a whole lease each time could be too much: it would seldom reap. Half of one is
+  -- enough for heartbeats, and nobody can be called silent who did not have that long to speak.
+  local is_another = hold_until > reaped_at and gap > 0 and gap <= longest
+  hold_until = now + (is_another and half or longest)
 end
 hold_until = min(hold_until, now + longest)
 

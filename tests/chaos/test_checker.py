@@ -176,6 +176,22 @@ def test_a_repeat_is_explained_by_what_was_done_to_its_own_worker(
     assert (made.checked().violations == []) is explained
 
 
+@pytest.mark.parametrize(("process", "explained"), [("w", True), ("v", False)])
+def test_a_worker_that_was_frozen_before_its_start_is_the_one_that_is_repeated(
+    made: MadeUp, process: str, explained: bool
+) -> None:
+    """It starts late what the other has run meanwhile."""
+    made.enqueue("a", 0)
+    made.claim("w", 2, "a")
+    made.fault(4, 20, process)
+    made.claim("v", 10, "a/2")
+    made.run("v", 12, "a/2", 13)
+    made.report("v", 14, "a/2")
+    made.run("w", 19, "a")
+
+    assert (made.checked().violations == []) is explained
+
+
 def test_a_fault_that_was_over_before_explains_nothing(made: MadeUp) -> None:
     """It ended before the task was claimed for the first time."""
     made.fault(0, 1, "*")

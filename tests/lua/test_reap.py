@@ -193,21 +193,46 @@ async def test_a_stall_that_a_lease_of_two_seconds_did_not_survive_holds(scene: 
     assert await scene.complete(claimed) == ["completed"]
 
 
-async def test_short_gaps_in_a_row_do_not_hold_for_ever(scene: Scene) -> None:
-    """A server that comes and goes: a dead worker's tasks wait for one hold, then they run again."""
-    await scene.enqueue("a")
-    await scene.claim_one()
+async def test_a_short_gap_in_a_hold_leaves_half_a_lease_of_it(scene: Scene) -> None:
+    """A server that comes and goes: what was claimed in between outlives the next gap too."""
     await scene.store.reap(LEASE_MS)
+    scene.advance(BEFORE_A_GAP_MS + 1)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+    await scene.enqueue("alive", "dead")
+    alive, _ = (await scene.claim()).tasks
+    scene.advance(LEASE_MS // 2)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS // 2
+
+    scene.advance(BEFORE_A_GAP_MS + 1)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS // 2
+    await scene.store.extend("worker-1", [(alive.id, alive.token)], LEASE_MS)
+    scene.advance(LEASE_MS // 2)
+
+    reaped = await scene.store.reap(LEASE_MS)
+    assert (reaped.holding_ms, reaped.requeued) == (0, ["dead"])
+    assert await scene.complete(alive) == ["completed"]
+
+
+async def test_a_clock_that_jumps_back_in_a_hold_holds_for_a_lease(scene: Scene) -> None:
+    """Nothing is known of how long anybody was away."""
+    await scene.store.reap(LEASE_MS)
+    scene.advance(BEFORE_A_GAP_MS + 1)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+    scene.client.hset(scene.keys.meta, "reaped_at", scene.clock() + 6000)
+
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+
+
+async def test_a_pause_in_a_hold_does_not_lengthen_it(scene: Scene) -> None:
+    """Passes that come as they should count it down to its end."""
+    await scene.store.reap(LEASE_MS)
+    scene.advance(LEASE_MS)
     found = []
     for _ in range(3):
-        scene.advance(BEFORE_A_GAP_MS + 1)
-        found.append(await scene.store.reap(LEASE_MS))
+        found.append((await scene.store.reap(LEASE_MS)).holding_ms)
+        scene.advance(LEASE_MS // 2)
 
-    assert [(each.holding_ms, each.requeued) for each in found] == [
-        (LEASE_MS, []),
-        (LEASE_MS - BEFORE_A_GAP_MS - 1, []),
-        (0, ["a"]),
-    ]
+    assert found == [LEASE_MS, LEASE_MS // 2, 0]
 
 
 async def test_an_outage_of_a_lease_lengthens_a_hold(scene: Scene) -> None:

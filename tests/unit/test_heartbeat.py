@@ -275,7 +275,7 @@ async def test_an_idle_scheduler_asks_the_server_less_than_twice_a_second() -> N
 class Counting:
     """A duty that fails as it is told."""
 
-    def __init__(self, *outcomes: Exception | int) -> None:
+    def __init__(self, *outcomes: BaseException | int) -> None:
         self.outcomes = list(outcomes)
         self.done = asyncio.Event()
 
@@ -285,7 +285,7 @@ class Counting:
             self.done.set()
             return 0
         outcome = self.outcomes.pop(0)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
@@ -302,10 +302,27 @@ async def test_a_duty_goes_on_after_an_outage_and_after_a_fault(
     caplog.set_level(logging.INFO)
     duty = Counting(ServerUnavailable("no answer"), ServerUnavailable("no answer"), ValueError("odd"), 0)
 
-    running = asyncio.create_task(repeat(duty, Outage(), Random(1)))
+    running = asyncio.create_task(repeat(duty, Outage(), Random(1), 5))
     await asyncio.wait_for(duty.done.wait(), 5)
     running.cancel()
 
     assert "Counting failed; it is tried again" in caplog.text
     assert caplog.text.count("the server is away") == 1
     assert caplog.text.count("the server is back") == 1
+
+
+async def test_a_duty_is_tried_again_within_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the server was away: a lease must be extended soon after it is back."""
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("scheduler.duties.asyncio.sleep", note)
+    duty = Counting(*[ServerUnavailable("no answer")] * 40, asyncio.CancelledError())
+
+    with pytest.raises(asyncio.CancelledError):
+        await repeat(duty, Outage(), Random(1), 0.25)
+
+    assert len(set(pauses)) == 40
+    assert 0.2 < max(pauses) < 0.25
