@@ -162,7 +162,7 @@ class _Checking:
     def repeats(self) -> Iterator[Violation]:
         for task, runs in sorted(self.evidence.runs.items()):
             # Not by their starts: a worker may be frozen between its claim and the start.
-            ordered = sorted(runs, key=self._lent_at)
+            ordered = sorted(runs, key=lambda run: (run.fence, run.started_at))
             for run, again in pairwise(ordered):
                 if not self._is_explained(run, again):
                     text = f"ran on {run.worker} with {run.token!r}, and again on {again.worker}"
@@ -243,10 +243,6 @@ class _Checking:
         for report in self.evidence.reports.get(run.task, []):
             if report.token == run.token and self._gave_back(report, again):
                 return True
-        begin = self._lent_at(run)
-        return any(excuse.explains(run.worker, begin, again.started_at) for excuse in self.evidence.excuses)
-
-    def _lent_at(self, run: Run) -> float:
-        """Return when the call began that lent a run its token."""
         lent = [each.start for each in self.evidence.claimed.get(run.task, []) if each.token == run.token]
-        return min(lent, default=run.started_at)
+        begin = min(lent, default=run.started_at)
+        return any(excuse.explains(run.worker, begin, again.started_at) for excuse in self.evidence.excuses)

@@ -192,6 +192,19 @@ def test_a_worker_that_was_frozen_before_its_start_is_the_one_that_is_repeated(
     assert (made.checked().violations == []) is explained
 
 
+def test_runs_are_told_apart_by_their_leases_not_by_when_their_claims_began(made: MadeUp) -> None:
+    """The second run's claim was under way for longer; what the first one reported explains it."""
+    made.enqueue("a", 0)
+    made.claim("v", 1, "a/2", until=11)
+    made.claim("w", 2, "a")
+    made.run("w", 4, "a", 5)
+    made.report("w", 6, "a", word="retried")
+    made.run("v", 12, "a/2", 13)
+    made.report("v", 14, "a/2")
+
+    assert made.checked().violations == []
+
+
 def test_a_fault_that_was_over_before_explains_nothing(made: MadeUp) -> None:
     """It ended before the task was claimed for the first time."""
     made.fault(0, 1, "*")
