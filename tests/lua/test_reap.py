@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskqueue.task import TaskState
 from tests.lua.scene import LEASE_MS, Scene
 
@@ -233,16 +235,19 @@ async def test_a_pause_in_a_hold_does_not_lengthen_it(scene: Scene) -> None:
         scene.advance(LEASE_MS // 2)
 
     assert found == [LEASE_MS, LEASE_MS // 2, 0]
+    scene.advance(1)  # and half a lease since the last pass, which was no longer of the hold
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
 
 
-async def test_an_outage_of_a_lease_lengthens_a_hold(scene: Scene) -> None:
+@pytest.mark.parametrize(("gap", "left"), [(LEASE_MS, LEASE_MS // 2), (LEASE_MS + 1, LEASE_MS)])
+async def test_an_outage_of_more_than_a_lease_begins_a_hold_anew(scene: Scene, gap: int, left: int) -> None:
     """Nobody could have kept one meanwhile."""
     await scene.store.reap(LEASE_MS)
     scene.advance(BEFORE_A_GAP_MS + 1)
     assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
 
-    scene.advance(LEASE_MS + 1)
-    assert (await scene.store.reap(LEASE_MS)).holding_ms == LEASE_MS
+    scene.advance(gap)
+    assert (await scene.store.reap(LEASE_MS)).holding_ms == left
 
 
 async def test_the_longest_lease_of_all_workers_counts(scene: Scene) -> None:

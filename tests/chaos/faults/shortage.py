@@ -19,7 +19,7 @@ from tests.chaos.laboratory import QUEUE, Laboratory, Setup
 from tests.chaos.places import OneServer
 from tests.chaos.processes import LaboratoryError, until
 
-_DISK = "48m"
+_DISK = "256m"  # a run of a minute writes some fifty
 _CHUNK = bytes(64 * 1024)
 _DRAINED = 30.0  # seconds
 
