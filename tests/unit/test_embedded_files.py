@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -144,12 +145,22 @@ def test_a_lock_that_nobody_made_is_not_held(path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_made_again", [True, False])
-def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_one(path: Path, is_made_again: bool) -> None:
+def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch, path: Path, is_made_again: bool
+) -> None:
     """A holder removes its file, then lets go; who waited would hold a lock that nobody else can see."""
     held = acquire(path)
     got: list[int] = []
+    is_waiting, pause = threading.Event(), time.sleep
+
+    def sleep(seconds: float) -> None:
+        is_waiting.set()
+        pause(seconds)
+
+    monkeypatch.setattr("taskqueue.embedded.locks.time.sleep", sleep)
     waiter = threading.Thread(target=lambda: got.append(acquire(path, wait=5)))
     waiter.start()
+    assert is_waiting.wait(5)
 
     path.unlink()
     if is_made_again:
