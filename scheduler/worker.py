@@ -185,8 +185,9 @@ class Worker:
                     store = await stack.enter_async_context(_second_store(home.queue))
                 is_here = None if len(homes) == 1 else partial(_is_of, number)
                 duties = self._duties(store, executor, loop, random, is_here)
-                beat = self._plan.heartbeat
-                tasks += [here.create_task(repeat(duty, home.outage, random, beat)) for duty in duties]
+                # The reaper may leave no more than half a lease after an outage: be back well before.
+                longest = self._plan.lease / 4
+                tasks += [here.create_task(repeat(duty, home.outage, random, longest)) for duty in duties]
             stop = here.create_task(stopping.wait())
             try:
                 ready()

@@ -117,7 +117,10 @@ async def test_every_endpoint_counts_by_itself(client_of: ClientOf) -> None:
         await asyncio.sleep(1.01 - time.time() % 1)
         return [await client.get("/v1/async/status") for _ in range(3)]
 
-    replies = next(found for found in [await ask() for _ in range(3)] if found[2].status_code == 429)
+    replies = await ask()
+    for _ in range(2):
+        if replies[2].status_code != 429:
+            replies = await ask()
 
     assert [each.status_code for each in replies] == [200, 200, 429]
     assert [each.headers["x-ratelimit-remaining"] for each in replies] == ["1", "0", "0"]

@@ -477,12 +477,18 @@ def test_as_many_leaves_as_joins_give_the_share_back(folder: Path, share: Embedd
     wait_until(lambda: names_in(folder) == {"data"}, "only the data remains", SOON)
 
 
-def test_a_forked_child_joins_by_itself(folder: Path, share: EmbeddedServer) -> None:
+def test_a_forked_child_joins_by_itself(
+    folder: Path, share: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The child has no share until it joins; its leaving and ending take nothing from its parent."""
     share.join()
     not_joined = EmbeddedServer(folder, linger=LINGER)
+    # What goes wrong while Python forks is shown, but not raised.
+    wrong: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", wrong.append)
 
     def in_child() -> None:
+        assert wrong == []
         not_joined.leave()
         share.leave()  # takes back nothing: the join was the parent's
         assert len(list(Layout(folder).users.iterdir())) == 1

@@ -7,12 +7,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from scheduler import Context, Scheduler
+from scheduler.duties import Duty, repeat
 from scheduler.exchange import PATIENCE
+from scheduler.outage import Outage
 from taskqueue import TaskQueue, TaskSpec, TaskState
 from tests.servers import RealServer
 
@@ -33,6 +36,25 @@ async def until(predicate: Callable[[], object], timeout: float = 15) -> None:
     async with asyncio.timeout(timeout):
         while not predicate():
             await asyncio.sleep(0.01)
+
+
+async def test_what_keeps_leases_is_tried_again_well_within_one(
+    durable: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage the reaper may leave no more than half of one."""
+    longest: list[float] = []
+
+    async def noted(duty: Duty[Any], outage: Outage, random: Random, pause: float) -> None:
+        longest.append(pause)
+        await repeat(duty, outage, random, pause)
+
+    monkeypatch.setattr("scheduler.worker.repeat", noted)
+    scheduler = Scheduler(durable.tcp_url, lease=LEASE)
+    scheduler.handler("T")(lambda payload: None)
+    async with scheduler:
+        pass
+
+    assert set(longest) == {LEASE / 4}
 
 
 async def test_a_worker_goes_on_after_its_server_was_killed_and_restarted(

@@ -311,7 +311,7 @@ async def test_a_duty_goes_on_after_an_outage_and_after_a_fault(
     assert caplog.text.count("the server is back") == 1
 
 
-async def test_a_duty_is_tried_again_within_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_duty_is_tried_again_within_its_longest_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the server was away: a lease must be extended soon after it is back."""
     pauses: list[float] = []
 
